@@ -1,0 +1,27 @@
+// `npm run bench -- NAME [ARGUMENTS]`: measures and prints one JSON document. What matters are ratios within one run.
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const benchmarks: Readonly<Record<string, { summary: string; script: string }>> = {
+  create: { summary: "cold boot, bare restore, create-to-first-exec with and without pool", script: "create.ts" },
+  snapshot: { summary: "snapshots of a running machine, sleep and wake, forks", script: "snapshot.ts" },
+  boot: { summary: "40 cold boots while the other core is busy", script: "../packages/compute/bench/boot.ts" },
+  capture: {
+    summary: "captures of a running machine by how much changed: pause, total, copied",
+    script: "../packages/compute/bench/capture.ts",
+  },
+  slots: { summary: "network slots: prepare, allocate, release", script: "../packages/network/bench/slots.ts" },
+};
+
+const [name = "", ...args] = process.argv.slice(2);
+const benchmark = benchmarks[name];
+if (benchmark) {
+  const script = fileURLToPath(new URL(benchmark.script, import.meta.url));
+  process.exitCode = spawnSync(process.execPath, [script, ...args], { stdio: "inherit" }).status ?? 1;
+} else {
+  const lines = Object.entries(benchmarks).map(
+    ([key, { summary }]) => `  npm run bench -- ${key.padEnd(8)} ${summary}`,
+  );
+  process.stderr.write(`${name ? `There is no benchmark ${name}.` : "Which benchmark?"}\n${lines.join("\n")}\n`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,1 @@
+export { openLocalRepository } from "./local-repository/open.ts";

@@ -1,0 +1,41 @@
+import { formatDuration } from "@dormouse/base";
+import type { WorkspaceInfo, WorkspaceState } from "@dormouse/sdk";
+import { relativeTime } from "./duration.ts";
+import { paint, printFields } from "./output.ts";
+
+/** A state in its colour: green runs, red failed, blue sleeps, yellow is on its way. */
+export function paintState(state: WorkspaceState): string {
+  if (state === "running") return paint("green", state);
+  if (state === "failed") return paint("red", state);
+  return paint(state === "hibernated" ? "blue" : "yellow", state);
+}
+
+/** All there is to say of a workspace. */
+export function printWorkspace(info: WorkspaceInfo): void {
+  const { resources } = info;
+  printFields([
+    ["name", info.name],
+    ["id", info.id],
+    ["state", paintState(info.state)],
+    ...(info.reason === null ? [] : ([["reason", info.reason]] as const)),
+    ["owner", info.owner],
+    ["template", info.template],
+    ["repository", info.repository ?? "-"],
+    ...(info.ref === null ? [] : ([["ref", info.ref]] as const)),
+    ["folder", info.folder],
+    ["machine", `${resources.vcpus} vCPU, ${resources.memoryMib} MiB memory, ${resources.diskGib} GiB disk`],
+    ["isolation", info.isolation ?? "-"],
+    ["created", `${info.createdAt} (${relativeTime(info.createdAt)})`],
+    ["expires", info.expiresAt === null ? "never" : `${info.expiresAt} (${relativeTime(info.expiresAt)})`],
+    ["snapshot", info.snapshotAt === null ? "none yet" : relativeTime(info.snapshotAt)],
+    ["sleeps", describeSleep(info)],
+    ...(info.forkedFrom === null ? [] : ([["forked from", info.forkedFrom.workspaceId]] as const)),
+    ["page", info.url],
+  ]);
+}
+
+function describeSleep({ hibernateAfterSeconds, keptAwakeBy }: WorkspaceInfo): string {
+  if (hibernateAfterSeconds === null) return "only when asked to";
+  const after = `after ${formatDuration(hibernateAfterSeconds * 1000)} idle`;
+  return keptAwakeBy === null ? after : `${after}; kept awake by ${keptAwakeBy}`;
+}

@@ -1,0 +1,75 @@
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { DormouseError } from "@dormouse/base";
+import { contentHash, run } from "@dormouse/base/node";
+
+const sourceFolder = fileURLToPath(new URL("../native/", import.meta.url));
+const warnings = ["-O2", "-Wall", "-Wextra", "-Werror", "-s"];
+const programs = [
+  { name: "copy-pages", source: "copy-pages.c", flags: [...warnings, "-static"], mode: 0o755 },
+  {
+    name: "track-writes.so",
+    source: "track-writes.c",
+    flags: [...warnings, "-shared", "-fPIC", "-fvisibility=hidden"],
+    mode: 0o644,
+  },
+] as const;
+const compileTimeoutMs = 120_000;
+const testTimeoutMs = 10_000;
+
+/** The two native programs that capturing a running machine takes. */
+export interface NativeTools {
+  /** Folder that holds both; VMMs must be able to see it. */
+  folder: string;
+  /** Copies a VMM's memory; runs as root. */
+  copyPages: string;
+  /** Loaded into VMMs: has the kernel track what is written. */
+  trackWrites: string;
+}
+
+/**
+ * Compiles `native/`, or finds it in the cache by content, and tries it on this kernel.
+ * @throws DormouseError `not_found` without a C compiler, `internal` with the compiler's words, `unimplemented` when
+ *   the kernel cannot track writes. A failed build leaves nothing in the cache.
+ */
+export async function openNativeTools(cacheDir: string, signal?: AbortSignal): Promise<NativeTools> {
+  const hash = await contentHash("vmm-native", JSON.stringify(programs), { path: sourceFolder });
+  const folder = join(cacheDir, `vmm-native-${hash}`);
+  await mkdir(folder, { recursive: true, mode: 0o755 });
+  const [copyPages = "", trackWrites = ""] = await Promise.all(
+    programs.map(async ({ name, source, flags, mode }) => {
+      const path = join(folder, name);
+      if (await isThere(path)) return path;
+      // A name of its own for each builder: whoever is last puts the same bytes in the place.
+      const temporary = `${path}.${randomBytes(4).toString("hex")}.tmp`;
+      try {
+        const args = [...flags, "-o", temporary, join(sourceFolder, source)];
+        await run("gcc", args, { timeoutMs: compileTimeoutMs, signal });
+        await chmod(temporary, mode);
+        await rename(temporary, path);
+      } finally {
+        await rm(temporary, { force: true });
+      }
+      return path;
+    }),
+  );
+  await selfTest(copyPages, folder, signal);
+  return { folder, copyPages, trackWrites };
+}
+
+async function selfTest(copyPages: string, folder: string, signal?: AbortSignal): Promise<void> {
+  // The file is gone again before anything is tried; it lies on a real disk, as the memory of machines does.
+  const path = join(folder, `self-test-${randomBytes(4).toString("hex")}`);
+  const { stdout } = await run(copyPages, ["--self-test", path], { timeoutMs: testTimeoutMs, signal });
+  const answer = stdout.trim();
+  if (answer !== "ok") throw new DormouseError("unimplemented", `writes cannot be tracked: ${answer}`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.size > 0,
+    () => false,
+  );
+}

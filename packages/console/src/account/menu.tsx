@@ -1,0 +1,41 @@
+import type { Account } from "@dormouse/contract";
+import { useEffect, useState } from "preact/hooks";
+import { api, post } from "../api.ts";
+import { PasswordDialog } from "./password-dialog.tsx";
+
+/** Who is signed in, with what they can do about their account. */
+export function AccountMenu() {
+  const [account, setAccount] = useState<Account>();
+  const [isSettingPassword, setSettingPassword] = useState(false);
+
+  useEffect(() => {
+    // The list tells when nobody is signed in.
+    api.me.get({}).then(setAccount, () => undefined);
+  }, []);
+
+  const signOut = async () => {
+    // Whether or not the server heard it, the way back in is the sign-in page.
+    await post("/api/auth/sign-out", {}).catch(() => undefined);
+    location.assign("/signin");
+  };
+
+  if (!account) return null;
+  return (
+    <>
+      <details class="menu">
+        <summary class="button quiet">{account.name || account.email}</summary>
+        <div class="menu-items card">
+          <p class="muted small menu-note">{account.email}</p>
+          <button type="button" onClick={() => setSettingPassword(true)}>
+            Set password
+          </button>
+          <a href="/api/reference">API reference</a>
+          <button type="button" onClick={signOut}>
+            Sign out
+          </button>
+        </div>
+      </details>
+      {isSettingPassword && <PasswordDialog onClose={() => setSettingPassword(false)} />}
+    </>
+  );
+}

@@ -1,0 +1,74 @@
+import type { Workspace } from "@dormouse/contract";
+import { api } from "../api.ts";
+import { repositoryLabel } from "../repository-label.ts";
+import { relativeTime } from "../time.ts";
+
+const stateLabels: Readonly<Record<Workspace["state"], string>> = {
+  creating: "Creating",
+  starting: "Starting",
+  preparing: "Preparing",
+  running: "Running",
+  hibernating: "Falling asleep",
+  hibernated: "Asleep",
+  waking: "Waking",
+  deleting: "Deleting",
+  failed: "Failed",
+};
+
+/** One workspace in the list. */
+export function WorkspaceRow(props: {
+  workspace: Workspace;
+  nowMs: number;
+  act: (work: () => Promise<unknown>) => Promise<void>;
+  onDelete: () => void;
+}) {
+  const { workspace, nowMs, act } = props;
+  const { id, name, state, repository, ref, reason, createdAt, expiresAt, snapshotAt, keptAwakeBy } = workspace;
+  const facts = [
+    repository ? repositoryLabel(repository) + (ref ? ` @ ${ref}` : "") : "no repository",
+    `created ${relativeTime(createdAt, nowMs)}`,
+    ...(snapshotAt ? [`kept ${relativeTime(snapshotAt, nowMs)}`] : []),
+    ...(keptAwakeBy ? [`awake because of ${keptAwakeBy}`] : []),
+    ...(expiresAt ? [`deleted ${relativeTime(expiresAt, nowMs)}`] : []),
+  ];
+  return (
+    <li class="row" data-state={state}>
+      <div class="row-main">
+        <div class="row-title">
+          <a href={`/w/${name}`} class="row-name">
+            {name}
+          </a>
+          <span class="state">
+            <span class="state-dot" aria-hidden="true" />
+            {stateLabels[state]}
+          </span>
+        </div>
+        <p class="muted small row-facts">{facts.join(" · ")}</p>
+        {reason && <p class={state === "failed" ? "row-reason failed" : "row-reason muted"}>{reason}</p>}
+      </div>
+      <div class="row-actions">
+        {state === "running" && (
+          <button
+            class="button quiet"
+            type="button"
+            onClick={() => act(() => api.workspaces.hibernate({ workspace: id }))}
+          >
+            Hibernate<span class="hidden"> {name}</span>
+          </button>
+        )}
+        {(state === "hibernated" || state === "failed") && (
+          <button class="button quiet" type="button" onClick={() => act(() => api.workspaces.wake({ workspace: id }))}>
+            {state === "failed" ? "Start again" : "Wake"}
+            <span class="hidden"> {name}</span>
+          </button>
+        )}
+        <button class="button quiet danger" type="button" disabled={state === "deleting"} onClick={props.onDelete}>
+          Delete<span class="hidden"> {name}</span>
+        </button>
+        <a class="button" href={`/w/${name}`}>
+          Open<span class="hidden"> {name}</span>
+        </a>
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,179 @@
+import { z } from "zod";
+import { environment, execOptions, guestPath } from "./guest-schemas.ts";
+import { resources, snapshotInfo, snapshotRef } from "./host-schemas.ts";
+import { limits } from "./limits.ts";
+
+export const workspaceName = z
+  .string()
+  .max(limits.workspaceNameLength, `a name has at most ${limits.workspaceNameLength} characters`)
+  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "a name has small letters, digits and - between them");
+
+/** A workspace's name or id. */
+export const workspaceRef = z.string().min(1).max(128);
+
+/**
+ * creating: no machine yet. starting: its machine is being restored. preparing: the
+ * repository is being cloned. running. hibernating, hibernated, waking. deleting.
+ * failed: has a reason; can be deleted or recovered.
+ */
+export const workspaceState = z.enum([
+  "creating",
+  "starting",
+  "preparing",
+  "running",
+  "hibernating",
+  "hibernated",
+  "waking",
+  "deleting",
+  "failed",
+]);
+export type WorkspaceState = z.infer<typeof workspaceState>;
+
+export const workspace = z.object({
+  id: z.string(),
+  name: workspaceName,
+  owner: z.string(),
+  state: workspaceState,
+  /** One line; why it failed, or what it waits for. */
+  reason: z.string().nullable(),
+  template: z.string(),
+  repository: z.string().nullable(),
+  ref: z.string().nullable(),
+  /** Where the repository lies, and where processes start. */
+  folder: guestPath,
+  resources,
+  isolation: z.enum(["hardware", "emulation"]).nullable(),
+  createdAt: z.iso.datetime(),
+  startedAt: z.iso.datetime().nullable(),
+  /** Deleted then, unless extended; null: kept. */
+  expiresAt: z.iso.datetime().nullable(),
+  /** Put to sleep after it was idle for so long; null: never. */
+  hibernateAfterSeconds: z.number().int().nullable(),
+  /** Why it does not fall asleep now, e.g. `an open editor`; null when it is idle or does not run. */
+  keptAwakeBy: z.string().nullable(),
+  /** When its newest durable snapshot was taken. */
+  snapshotAt: z.iso.datetime().nullable(),
+  /** The snapshot it began as, when it is a fork. */
+  forkedFrom: snapshotRef.nullable(),
+  /** The page of this workspace. */
+  url: z.string(),
+});
+export type Workspace = z.infer<typeof workspace>;
+
+export const ttlSeconds = z
+  .number()
+  .int()
+  .min(1, "a time to live is at least 1 second")
+  .max(limits.ttlSeconds, `a time to live is at most ${limits.ttlSeconds} seconds (30 days)`);
+
+export const hibernateAfterSeconds = z
+  .number()
+  .int()
+  .min(limits.hibernateAfterSeconds.min, `idle for at least ${limits.hibernateAfterSeconds.min} seconds`)
+  .max(limits.hibernateAfterSeconds.max, `idle for at most ${limits.hibernateAfterSeconds.max} seconds (30 days)`);
+
+export const createWorkspace = z.object({
+  /** Default: after the repository, or two words. */
+  name: workspaceName.optional(),
+  template: z.string().min(1).max(128).default("base"),
+  /** A git URL (https, http, ssh, git). Local paths are brought by the CLI. */
+  repository: z.string().min(1).max(4096).optional(),
+  /** Branch, tag or commit. */
+  ref: z.string().min(1).max(255).optional(),
+  /** Default folder; with a repository `/workspaces/<name>`, else `/workspace`. */
+  folder: guestPath.optional(),
+  ttlSeconds: ttlSeconds.nullable().optional(),
+  /** Idle for so long, it is put to sleep; null: never. Default: the platform's, 30 minutes. */
+  hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
+  resources: resources.partial().optional(),
+  env: environment.optional(),
+  /** False: answers at once with `creating`; follow it with `events`. */
+  wait: z.boolean().default(true),
+});
+export type CreateWorkspace = z.input<typeof createWorkspace>;
+
+export const updateWorkspace = z.object({
+  name: workspaceName.optional(),
+  /** From now on; null keeps it. */
+  ttlSeconds: ttlSeconds.nullable().optional(),
+  hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
+});
+
+/** A kept moment of a workspace, on its timeline. */
+export const snapshot = snapshotInfo
+  .omit({ createdMs: true, generation: true })
+  .extend({ createdAt: z.iso.datetime() });
+export type Snapshot = z.infer<typeof snapshot>;
+
+export const snapshotName = z
+  .string()
+  .min(1)
+  .max(limits.snapshotNameLength, `a name has at most ${limits.snapshotNameLength} characters`);
+
+export const forkWorkspace = z.object({
+  count: z
+    .number()
+    .int()
+    .min(1, "count: at least one fork")
+    .max(limits.forks, `count: at most ${limits.forks} forks at once`)
+    .default(1),
+  /** One of the workspace's snapshots; default: as it is now, or as it fell asleep. */
+  snapshot: z.string().min(1).max(128).optional(),
+  /** With several, `-1`, `-2` … is added. Default: after the workspace. */
+  name: workspaceName.optional(),
+  /** Environment of the forks' new processes; nothing of the workspace's own is passed on. */
+  env: environment.optional(),
+  ttlSeconds: ttlSeconds.nullable().optional(),
+});
+export type ForkWorkspace = z.input<typeof forkWorkspace>;
+
+/** What became of one fork: the workspace, or why there is none. */
+export const forkResult = z.union([
+  z.object({ workspace }),
+  z.object({ error: z.object({ code: z.string(), message: z.string() }) }),
+]);
+export type ForkResult = z.infer<typeof forkResult>;
+
+export const workspaceEvent = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("state"), workspace }),
+  z.object({
+    type: z.literal("progress"),
+    step: z.string(),
+    message: z.string(),
+    fraction: z.number().min(0).max(1).optional(),
+  }),
+  z.object({ type: z.literal("deleted") }),
+]);
+export type WorkspaceEvent = z.infer<typeof workspaceEvent>;
+
+export const execRequest = execOptions.extend({
+  /** Text for standard input. */
+  stdin: z.string().optional(),
+});
+
+export const template = z.object({
+  name: z.string(),
+  createdAt: z.iso.datetime(),
+  resources,
+});
+export type Template = z.infer<typeof template>;
+
+export const apiKey = z.object({
+  id: z.string(),
+  name: z.string(),
+  /** First characters, to tell keys apart. */
+  start: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime().nullable(),
+});
+export type ApiKey = z.infer<typeof apiKey>;
+
+export const account = z.object({ id: z.string(), name: z.string(), email: z.string() });
+export type Account = z.infer<typeof account>;
+
+/** Settings of the editor that follow the user, as the editor stores them. */
+export const userSettings = z.object({
+  settings: z.string().max(1024 * 1024),
+  keybindings: z.string().max(1024 * 1024),
+});
+export type UserSettings = z.infer<typeof userSettings>;

@@ -1,0 +1,217 @@
+import { eventIterator, oc } from "@orpc/contract";
+import { z } from "zod";
+import * as s from "./api-schemas.ts";
+import { execResult } from "./guest-schemas.ts";
+import { hostCapacity } from "./host-schemas.ts";
+
+const ref = z.object({ workspace: s.workspaceRef });
+const empty = z.object({});
+
+const workspaces = {
+  create: oc
+    .route({
+      method: "POST",
+      path: "/workspaces",
+      summary: "Create a workspace",
+      tags: ["Workspaces"],
+      successStatus: 201,
+    })
+    .input(s.createWorkspace)
+    .output(s.workspace),
+  list: oc
+    .route({ method: "GET", path: "/workspaces", summary: "List workspaces", tags: ["Workspaces"] })
+    .input(empty)
+    .output(z.object({ workspaces: z.array(s.workspace) })),
+  get: oc
+    .route({ method: "GET", path: "/workspaces/{workspace}", summary: "Get a workspace", tags: ["Workspaces"] })
+    .input(ref)
+    .output(s.workspace),
+  update: oc
+    .route({
+      method: "PATCH",
+      path: "/workspaces/{workspace}",
+      summary: "Rename or extend a workspace",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.updateWorkspace.shape))
+    .output(s.workspace),
+  delete: oc
+    .route({
+      method: "DELETE",
+      path: "/workspaces/{workspace}",
+      summary: "Delete a workspace, from any state",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(empty),
+  hibernate: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/hibernate",
+      summary: "Put a workspace to sleep",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(s.workspace),
+  wake: oc
+    .route({ method: "POST", path: "/workspaces/{workspace}/wake", summary: "Wake a workspace", tags: ["Workspaces"] })
+    .input(ref)
+    .output(s.workspace),
+  fork: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/fork",
+      summary: "Make workspaces that go on from this one as it is, or from one of its snapshots",
+      tags: ["Snapshots"],
+      successStatus: 201,
+    })
+    .input(ref.extend(s.forkWorkspace.shape))
+    .output(z.object({ snapshot: s.snapshot, forks: z.array(s.forkResult) })),
+  restore: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/restore",
+      summary: "Go back to a snapshot; the present moment is kept as a snapshot first",
+      tags: ["Snapshots"],
+    })
+    .input(ref.extend({ snapshot: z.string().min(1).max(128) }))
+    .output(s.workspace),
+  exec: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/exec",
+      summary: "Run a command to its end",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.execRequest.shape))
+    .output(execResult),
+  logs: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/logs",
+      summary: "State changes and the machine's console",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(
+      z.object({
+        transitions: z.array(
+          z.object({ at: z.iso.datetime(), state: s.workspaceState, reason: z.string().nullable() }),
+        ),
+        console: z.string(),
+      }),
+    ),
+  /** First the state as it is, then every change and every step of progress. */
+  events: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/events",
+      summary: "Follow a workspace (server-sent events)",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(eventIterator(s.workspaceEvent)),
+};
+
+const snapshots = {
+  create: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/snapshots",
+      summary: "Take a snapshot of a running workspace",
+      tags: ["Snapshots"],
+      successStatus: 201,
+    })
+    .input(ref.extend({ name: s.snapshotName.optional() }))
+    .output(s.snapshot),
+  list: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/snapshots",
+      summary: "The workspace's timeline, newest first",
+      tags: ["Snapshots"],
+    })
+    .input(ref)
+    .output(z.object({ snapshots: z.array(s.snapshot) })),
+  delete: oc
+    .route({
+      method: "DELETE",
+      path: "/workspaces/{workspace}/snapshots/{snapshot}",
+      summary: "Delete a snapshot",
+      tags: ["Snapshots"],
+    })
+    .input(ref.extend({ snapshot: z.string().min(1).max(128) }))
+    .output(empty),
+};
+
+const templates = {
+  list: oc
+    .route({ method: "GET", path: "/templates", summary: "List templates", tags: ["Templates"] })
+    .input(empty)
+    .output(z.object({ templates: z.array(s.template) })),
+};
+
+const apiKeys = {
+  create: oc
+    .route({
+      method: "POST",
+      path: "/api-keys",
+      summary: "Create an API key; it is shown once",
+      tags: ["Account"],
+      successStatus: 201,
+    })
+    .input(z.object({ name: z.string().min(1).max(100), expiresInSeconds: z.number().int().positive().optional() }))
+    .output(s.apiKey.extend({ key: z.string() })),
+  list: oc
+    .route({ method: "GET", path: "/api-keys", summary: "List API keys", tags: ["Account"] })
+    .input(empty)
+    .output(z.object({ apiKeys: z.array(s.apiKey) })),
+  delete: oc
+    .route({ method: "DELETE", path: "/api-keys/{id}", summary: "Revoke an API key", tags: ["Account"] })
+    .input(z.object({ id: z.string() }))
+    .output(empty),
+};
+
+const me = {
+  get: oc
+    .route({ method: "GET", path: "/me", summary: "Who am I", tags: ["Account"] })
+    .input(empty)
+    .output(s.account),
+  settings: oc
+    .route({ method: "GET", path: "/me/settings", summary: "The editor's settings", tags: ["Account"] })
+    .input(empty)
+    .output(s.userSettings),
+  saveSettings: oc
+    .route({ method: "PUT", path: "/me/settings", summary: "Save the editor's settings", tags: ["Account"] })
+    .input(s.userSettings.partial())
+    .output(s.userSettings),
+  setPassword: oc
+    .route({
+      method: "POST",
+      path: "/me/password",
+      summary: "Set or change the password",
+      description: "`current` is needed as soon as there is a password.",
+      tags: ["Account"],
+    })
+    .input(z.object({ current: z.string().max(128).optional(), next: z.string().min(10).max(128) }))
+    .output(empty),
+};
+
+const hosts = {
+  capacity: oc
+    .route({ method: "GET", path: "/capacity", summary: "What the host holds and what is free", tags: ["Hosts"] })
+    .input(empty)
+    .output(hostCapacity),
+};
+
+/**
+ * The public API, REST under `/api`. The OpenAPI 3.1 document at `/api/openapi.json`
+ * is made from it. Calls need a session cookie or `Authorization: Bearer <API key>`.
+ * Beside it the gateway passes `/api/workspaces/{workspace}/guest/rpc/…`, `…/guest/channel`
+ * (WebSocket) and `…/guest/file?path=…` (GET, PUT, raw bodies) on to the workspace's agent.
+ * Signing in: `POST /api/auth/sign-in/link` with `{ token }` (from the fragment of a one-time
+ * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
+ * `POST /api/auth/sign-out` ends it.
+ */
+export const apiContract = { workspaces, snapshots, templates, apiKeys, me, hosts };
+export type ApiContract = typeof apiContract;

@@ -1,0 +1,216 @@
+import { eventIterator, oc } from "@orpc/contract";
+import { z } from "zod";
+import * as s from "./guest-schemas.ts";
+import { limits } from "./limits.ts";
+
+const empty = z.object({});
+const at = z.object({ path: s.guestPath });
+const repository = z.object({ cwd: s.guestPath });
+const processRef = z.object({ processId: z.string() });
+const ptyRef = z.object({ id: z.string() });
+const size = { cols: z.number().int().min(2).max(1000), rows: z.number().int().min(1).max(1000) };
+
+const files = {
+  stat: oc.input(at).output(s.fileEntry),
+  exists: oc.input(at).output(z.object({ exists: z.boolean() })),
+  list: oc.input(at).output(z.object({ entries: z.array(s.fileEntry), truncated: z.boolean() })),
+  read: oc.input(at).output(z.object({ content: s.base64, entry: s.fileEntry })),
+  write: oc
+    .input(
+      z.object({
+        path: s.guestPath,
+        content: s.base64,
+        /** Refuse with `already_exists` when false and the file is there. */
+        overwrite: z.boolean().default(true),
+        /** Refuse with `not_found` when false and the file is not there. */
+        create: z.boolean().default(true),
+        /** Make missing parent folders. */
+        parents: z.boolean().default(true),
+        mode: z.number().int().optional(),
+        /** Refuse with `aborted` when the file's etag is another by now. */
+        ifEtag: z.string().optional(),
+      }),
+    )
+    .output(s.fileEntry),
+  makeDirectory: oc.input(at.extend({ parents: z.boolean().default(true) })).output(s.fileEntry),
+  rename: oc
+    .input(z.object({ from: s.guestPath, to: s.guestPath, overwrite: z.boolean().default(false) }))
+    .output(s.fileEntry),
+  copy: oc
+    .input(z.object({ from: s.guestPath, to: s.guestPath, overwrite: z.boolean().default(false) }))
+    .output(s.fileEntry),
+  remove: oc.input(at.extend({ recursive: z.boolean().default(false) })).output(empty),
+  /** First event is an empty batch: from then on changes are seen. `overflow` says that some were missed. */
+  watch: oc
+    .input(at.extend({ recursive: z.boolean().default(true), exclude: z.array(z.string()).default([]) }))
+    .output(eventIterator(z.object({ changes: z.array(s.fileChange), overflow: z.boolean() }))),
+};
+
+const exec = {
+  /** Starts, waits, answers: one round trip for what ends soon. */
+  run: oc
+    .input(
+      s.execOptions.extend({
+        stdin: s.base64.optional(),
+        maxOutputBytes: z.number().int().positive().max(limits.execOutputBytes).optional(),
+        /**
+         * Answer by then at the latest, so that no request hangs for hours: when the command goes on,
+         * the call fails with `deadline_exceeded` and `details.processId` names what to attach to.
+         */
+        waitMs: z.number().int().positive().optional(),
+      }),
+    )
+    .output(s.execResult),
+  /** Goes on with a command that the host started by the machine's process starter and let go. The host's own call. */
+  adopt: oc.input(s.releasedCommand).output(s.execResult),
+  /** Starts a process that outlives this call and every attachment. */
+  start: oc.input(s.execOptions.extend({ stdin: z.boolean().default(false) })).output(s.processInfo),
+  /** Replays kept output from `offset` on, then follows until the exit event. */
+  attach: oc.input(processRef.extend({ offset: z.number().default(0) })).output(eventIterator(s.processEvent)),
+  list: oc.input(empty).output(z.object({ processes: z.array(s.processInfo) })),
+  writeStdin: oc.input(processRef.extend({ data: s.base64 })).output(empty),
+  closeStdin: oc.input(processRef).output(empty),
+  /** Sends a signal, by name such as `SIGTERM`, to the process group. */
+  signal: oc.input(processRef.extend({ signal: z.string() })).output(empty),
+};
+
+const pty = {
+  create: oc
+    .input(
+      z.object({
+        ...size,
+        /** Default: the user's login shell. */
+        command: z.array(z.string()).min(1).optional(),
+        cwd: s.guestPath.optional(),
+        env: s.environment.optional(),
+        user: z.string().max(64).optional(),
+        title: z.string().max(200).optional(),
+      }),
+    )
+    .output(s.ptyInfo),
+  list: oc.input(empty).output(z.object({ ptys: z.array(s.ptyInfo) })),
+  /** Replays the scrollback from `offset` on (0: all that is kept), then follows. Any number of clients at once. */
+  attach: oc.input(ptyRef.extend({ offset: z.number().default(0) })).output(eventIterator(s.ptyEvent)),
+  input: oc.input(ptyRef.extend({ data: z.string() })).output(empty),
+  resize: oc.input(ptyRef.extend(size)).output(empty),
+  kill: oc.input(ptyRef).output(empty),
+};
+
+const gitStream = eventIterator(s.gitProgress, z.object({ head: z.string().nullable() }));
+const remote = repository.extend({ remote: z.string().optional(), branch: z.string().optional() });
+const paths = repository.extend({ paths: z.array(z.string()).min(1) });
+
+const git = {
+  /** Roots of the repositories at and below `path`, to a small depth. */
+  discover: oc.input(at).output(z.object({ roots: z.array(s.guestPath) })),
+  init: oc.input(repository).output(empty),
+  status: oc.input(repository).output(s.gitStatus),
+  diff: oc
+    .input(repository.extend({ path: z.string().optional(), staged: z.boolean().default(false) }))
+    .output(z.object({ patch: z.string(), truncated: z.boolean() })),
+  /** A file as it is at `ref`; `:` means the index. `not_found` where it is not. */
+  show: oc.input(repository.extend({ ref: z.string(), path: z.string() })).output(z.object({ content: s.base64 })),
+  stage: oc.input(paths).output(empty),
+  unstage: oc.input(paths).output(empty),
+  /** Worktree changes of tracked files are undone, untracked files removed. */
+  discard: oc.input(paths).output(empty),
+  commit: oc
+    .input(
+      repository.extend({
+        message: z.string(),
+        amend: z.boolean().default(false),
+        /** Stage every tracked change first. */
+        all: z.boolean().default(false),
+      }),
+    )
+    .output(z.object({ hash: z.string() })),
+  branches: oc.input(repository).output(z.object({ branches: z.array(s.gitBranch) })),
+  checkout: oc
+    .input(
+      repository.extend({ ref: z.string(), create: z.boolean().default(false), startPoint: z.string().optional() }),
+    )
+    .output(empty),
+  deleteBranch: oc.input(repository.extend({ name: z.string(), force: z.boolean().default(false) })).output(empty),
+  log: oc
+    .input(
+      repository.extend({
+        ref: z.string().optional(),
+        path: z.string().optional(),
+        limit: z.number().int().min(1).max(1000).default(50),
+        skip: z.number().int().min(0).default(0),
+      }),
+    )
+    .output(z.object({ commits: z.array(s.gitCommit) })),
+  fetch: oc.input(remote).output(gitStream),
+  pull: oc.input(remote.extend({ rebase: z.boolean().default(false) })).output(gitStream),
+  push: oc
+    .input(remote.extend({ setUpstream: z.boolean().default(false), force: z.boolean().default(false) }))
+    .output(gitStream),
+  clone: oc
+    .input(
+      z.object({
+        url: z.string().min(1).max(4096),
+        path: s.guestPath,
+        ref: z.string().max(255).optional(),
+        /** Answers the server's question, in this call only: it is kept nowhere, least of all in the repository's configuration. */
+        credential: z.object({ username: z.string(), password: z.string() }).optional(),
+        depth: z.number().int().positive().optional(),
+      }),
+    )
+    .output(gitStream),
+};
+
+const search = {
+  text: oc
+    .input(
+      z.object({
+        cwd: s.guestPath,
+        query: z.string().min(1).max(10_000),
+        regex: z.boolean().default(false),
+        caseSensitive: z.boolean().default(false),
+        wholeWord: z.boolean().default(false),
+        include: z.array(z.string()).default([]),
+        exclude: z.array(z.string()).default([]),
+        maxResults: z.number().int().positive().max(limits.searchResults).default(2000),
+      }),
+    )
+    .output(eventIterator(z.object({ matches: z.array(s.searchMatch) }), z.object({ limitHit: z.boolean() }))),
+  /** Names of files, those that git ignores left out. With a query: fuzzy, best first. */
+  files: oc
+    .input(
+      z.object({
+        cwd: s.guestPath,
+        query: z.string().max(1000).default(""),
+        exclude: z.array(z.string()).default([]),
+        maxResults: z.number().int().positive().max(limits.listEntries).default(512),
+      }),
+    )
+    .output(z.object({ paths: z.array(s.guestPath), limitHit: z.boolean() })),
+};
+
+const ports = {
+  list: oc.input(empty).output(z.object({ ports: z.array(s.listeningPort) })),
+  /** First event is the whole list, then each change. */
+  watch: oc
+    .input(empty)
+    .output(eventIterator(z.object({ opened: z.array(s.listeningPort), closed: z.array(s.listeningPort) }))),
+};
+
+const machine = {
+  /**
+   * For the instant of a snapshot user processes stand still, so that none of them runs after a restore before the machine
+   * has an identity. Its identity or `thaw` ends it. With `sync` what they wrote is put on the disk before, while they run.
+   */
+  freeze: oc.input(z.object({ sync: z.boolean().default(false) })).output(empty),
+  thaw: oc.input(empty).output(empty),
+  metrics: oc.input(empty).output(s.guestMetrics),
+  activity: oc.input(empty).output(s.guestActivity),
+};
+
+/**
+ * What the agent in a machine offers its host. Spoken as oRPC over HTTP (`/rpc`) and
+ * over one WebSocket per client (`/channel`). Whole files of any size go through
+ * `GET` and `PUT /file?path=…` as raw bodies. Every call carries the host's token.
+ */
+export const guestContract = { files, exec, pty, git, search, ports, machine };
+export type GuestContract = typeof guestContract;

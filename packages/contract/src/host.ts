@@ -1,0 +1,56 @@
+import { eventIterator, oc } from "@orpc/contract";
+import { z } from "zod";
+import * as s from "./host-schemas.ts";
+
+const empty = z.object({});
+const machineRef = z.object({ workspaceId: z.string(), generation: z.number().int() });
+
+/**
+ * What a host offers control. Spoken as oRPC over HTTP at `/rpc` with the host's
+ * token. Raw requests and WebSockets to `/machines/{workspaceId}/guest/…` are passed
+ * on to the agent of that machine with the agent's token put in.
+ */
+export const hostContract = {
+  machines: {
+    /**
+     * Restores a machine from a template, or claims one from the pool, and gives it its
+     * identity. Idempotent for one workspace and generation. On failure nothing is left.
+     */
+    create: oc.input(s.createMachine).output(s.machineInfo),
+    get: oc.input(z.object({ workspaceId: z.string() })).output(s.machineInfo),
+    list: oc.input(empty).output(z.object({ machines: z.array(s.machineInfo) })),
+    /** Writes memory and device state beside the disk and ends the process. Idempotent. */
+    hibernate: oc.input(machineRef).output(s.machineInfo),
+    /**
+     * Goes on where `hibernate` stopped; a machine that died and has no sleep to wake from boots from its drive. With
+     * `snapshotId` it goes on from that snapshot of the workspace instead, and whatever runs or sleeps now is given up.
+     * Idempotent for one generation.
+     */
+    wake: oc
+      .input(machineRef.extend({ env: s.createMachine.shape.env, snapshotId: z.string().optional() }))
+      .output(s.machineInfo),
+    /** Takes a snapshot of a running machine, which stands still for some milliseconds; answers when it is durable. */
+    snapshot: oc
+      .input(machineRef.extend({ name: z.string().optional(), reason: s.snapshotInfo.shape.reason }))
+      .output(s.snapshotInfo),
+    /** Ends the machine and removes its disk and snapshots. Idempotent, from any state. */
+    delete: oc.input(machineRef).output(empty),
+    /** The last 64 KiB of the guest's console. */
+    console: oc.input(z.object({ workspaceId: z.string() })).output(z.object({ text: z.string() })),
+    /** First the whole list, one event each, then every change of state. */
+    watch: oc.input(empty).output(eventIterator(s.machineInfo)),
+  },
+  snapshots: {
+    /** Those of a workspace that are kept, newest first. */
+    list: oc.input(z.object({ workspaceId: z.string() })).output(z.object({ snapshots: z.array(s.snapshotInfo) })),
+    delete: oc.input(s.snapshotRef).output(empty),
+  },
+  templates: {
+    list: oc.input(empty).output(z.object({ templates: z.array(s.templateInfo) })),
+  },
+  capacity: oc.input(empty).output(s.hostCapacity),
+};
+export type HostContract = typeof hostContract;
+
+/** Stands in a host's refusal of a request for a machine that is not there now: it may be asleep. Status 503. */
+export const machineAwayHeader = "x-dormouse-machine-away";

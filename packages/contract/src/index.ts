@@ -1,0 +1,10 @@
+export { type ApiContract, apiContract } from "./api.ts";
+export * from "./api-schemas.ts";
+export { convertRpcErrors, fromErrorBody, fromRpcError, toErrorBody, toRpcError } from "./errors.ts";
+export { type GuestContract, guestContract } from "./guest.ts";
+export * from "./guest-schemas.ts";
+export { type HostContract, hostContract, machineAwayHeader } from "./host.ts";
+export * from "./host-schemas.ts";
+export { type InternalContract, internalContract } from "./internal.ts";
+export { limits } from "./limits.ts";
+export { checkOrigin, type OriginHeaders } from "./origin.ts";

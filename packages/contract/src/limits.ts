@@ -1,0 +1,33 @@
+/** Every limit of a boundary, with its reason. Beyond one, a call fails with `resource_exhausted` or `invalid_argument`. */
+export const limits = {
+  /** A workspace's name is a DNS label, so that it can stand in a host name. */
+  workspaceNameLength: 63,
+  /** PATH_MAX of Linux. */
+  pathBytes: 4096,
+  /** What one `files.read` or `files.write` message carries; more goes through the streaming file route. */
+  messageFileBytes: 32 * 1024 * 1024,
+  /** Entries one `files.list` answers; more are said to be left out. */
+  listEntries: 100_000,
+  /** Output kept per stream by `exec.run`, and for replay per process. */
+  execOutputBytes: 4 * 1024 * 1024,
+  /** Scrollback the agent keeps per terminal. */
+  ptyScrollbackBytes: 1024 * 1024,
+  /** Terminals one machine holds. */
+  ptys: 64,
+  /** Processes the agent remembers, running or ended. */
+  processes: 512,
+  /** Changed files one `git.status` answers; more are said to be left out. */
+  gitStatusFiles: 20_000,
+  /** Matches one search answers. */
+  searchResults: 20_000,
+  /** One environment variable, name and value together (MAX_ARG_STRLEN of Linux is 128 KiB). */
+  environmentBytes: 128 * 1024,
+  /** A workspace may live at most 30 days without being extended. */
+  ttlSeconds: 30 * 24 * 3600,
+  /** Falling asleep sooner than in a minute would be felt; later than in 30 days it is not meant. */
+  hibernateAfterSeconds: { min: 60, max: 30 * 24 * 3600 },
+  /** A snapshot's name is a label on the timeline. */
+  snapshotNameLength: 100,
+  /** Forks of one call: each takes a machine at once. */
+  forks: 100,
+} as const;

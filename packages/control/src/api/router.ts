@@ -1,0 +1,90 @@
+import { apiContract, convertRpcErrors, type HostCapacity } from "@dormouse/contract";
+import { implement } from "@orpc/server";
+import type { Actor } from "../accounts/actor.ts";
+import type { ApiKeys } from "../accounts/api-keys.ts";
+import type { People } from "../accounts/people.ts";
+import type { WorkspaceService } from "../workspaces/service.ts";
+import type { TemplateCatalogue } from "../workspaces/templates.ts";
+
+/** What the public API is made of. */
+export interface ApiServices {
+  workspaces: WorkspaceService;
+  templates: TemplateCatalogue;
+  apiKeys: ApiKeys;
+  people: People;
+  capacity(): Promise<HostCapacity>;
+}
+
+/** The public API; every procedure is called with the {@link Actor} that was authenticated. */
+export function apiRouter({ workspaces, templates, apiKeys, people, capacity }: ApiServices) {
+  const api = implement(apiContract)
+    .$context<{ actor: Actor }>()
+    .use(({ next }) => convertRpcErrors(() => next()));
+  const { workspaces: w, apiKeys: k, me } = api;
+  return api.router({
+    workspaces: {
+      create: w.create.handler(({ context, input, signal }) => workspaces.create(context.actor, input, signal)),
+      list: w.list.handler(async ({ context }) => ({ workspaces: await workspaces.list(context.actor) })),
+      get: w.get.handler(({ context, input }) => workspaces.get(context.actor, input.workspace)),
+      update: w.update.handler(({ context, input: { workspace, ...patch } }) =>
+        workspaces.update(context.actor, workspace, patch),
+      ),
+      delete: w.delete.handler(async ({ context, input }) => {
+        await workspaces.delete(context.actor, input.workspace);
+        return {};
+      }),
+      hibernate: w.hibernate.handler(({ context, input }) => workspaces.hibernate(context.actor, input.workspace)),
+      wake: w.wake.handler(({ context, input }) => workspaces.wake(context.actor, input.workspace)),
+      fork: w.fork.handler(({ context, input: { workspace, ...request } }) =>
+        workspaces.fork(context.actor, workspace, request),
+      ),
+      restore: w.restore.handler(({ context, input }) =>
+        workspaces.restore(context.actor, input.workspace, input.snapshot),
+      ),
+      exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
+        workspaces.exec(context.actor, workspace, request, signal),
+      ),
+      logs: w.logs.handler(async ({ context, input }) => {
+        const { transitions, console } = await workspaces.logs(context.actor, input.workspace);
+        return { console, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
+      }),
+      events: w.events.handler(({ context, input, signal }) =>
+        workspaces.events(context.actor, input.workspace, signal),
+      ),
+    },
+    snapshots: {
+      create: api.snapshots.create.handler(({ context, input }) =>
+        workspaces.snapshot(context.actor, input.workspace, input.name),
+      ),
+      list: api.snapshots.list.handler(async ({ context, input }) => ({
+        snapshots: await workspaces.snapshots(context.actor, input.workspace),
+      })),
+      delete: api.snapshots.delete.handler(async ({ context, input }) => {
+        await workspaces.deleteSnapshot(context.actor, input.workspace, input.snapshot);
+        return {};
+      }),
+    },
+    templates: { list: api.templates.list.handler(async () => ({ templates: await templates.list() })) },
+    apiKeys: {
+      create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),
+      list: k.list.handler(async ({ context }) => ({ apiKeys: await apiKeys.list(context.actor.userId) })),
+      delete: k.delete.handler(async ({ context, input }) => {
+        await apiKeys.revoke(context.actor.userId, input.id);
+        return {};
+      }),
+    },
+    me: {
+      get: me.get.handler(({ context: { actor } }) => ({ id: actor.userId, name: actor.name, email: actor.email })),
+      settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
+      saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
+      setPassword: me.setPassword.handler(async ({ context, input }) => {
+        await people.setPassword(context.actor.userId, input);
+        return {};
+      }),
+    },
+    hosts: { capacity: api.hosts.capacity.handler(() => capacity()) },
+  });
+}
+
+/** The router's type. */
+export type ApiRouter = ReturnType<typeof apiRouter>;

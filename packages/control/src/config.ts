@@ -1,0 +1,32 @@
+import { z } from "zod";
+
+/** Where a server listens; port 0 takes a free one. */
+export const listenAddress = z.object({
+  host: z.string().default("127.0.0.1"),
+  port: z.number().int().min(0).max(65_535).default(0),
+});
+export type ListenAddress = z.infer<typeof listenAddress>;
+
+/** What control is started with; see `readServiceConfig` of base, which reads it from `DORMOUSE_CONTROL`. */
+export const controlConfig = z.object({
+  /** Where the public API listens; only the gateway reaches it. */
+  listen: listenAddress.prefault({}),
+  /** Where the internal contract listens; only the gateway reaches it. */
+  internalListen: listenAddress.prefault({}),
+  /** The gateway's token for the internal contract. */
+  internalToken: z.string().min(16),
+  /** Connection string of PostgreSQL. */
+  databaseUrl: z.string().min(1),
+  /** The host daemon's HTTP server, without a slash at its end, and the token it takes. */
+  host: z.object({ url: z.url(), token: z.string().min(16) }),
+  /** Where people reach the platform, e.g. `http://localhost:7070`. */
+  publicUrl: z.url(),
+  /** Folder for the secrets of this installation. */
+  dataDir: z.string().min(1),
+  /** E-mail address of the administrator that the first start makes. */
+  administratorEmail: z.email().default("admin@dormouse.local"),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
+});
+export type ControlConfig = z.infer<typeof controlConfig>;
+/** {@link ControlConfig} with defaults left out. */
+export type ControlConfigInput = z.input<typeof controlConfig>;

@@ -1,0 +1,147 @@
+import { readFile } from "node:fs/promises";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createId, type Disposer, disposer, type Logger } from "@dormouse/base";
+import { writeFileAtomic } from "@dormouse/base/node";
+import { eq } from "drizzle-orm";
+import { createApiKeys } from "./accounts/api-keys.ts";
+import { createAuth } from "./accounts/auth.ts";
+import { createAuthenticator } from "./accounts/authenticate.ts";
+import { createPeople } from "./accounts/people.ts";
+import { secretFile } from "./accounts/secrets.ts";
+import { createSignInLink } from "./accounts/sign-in-links.ts";
+import { apiDocuments } from "./api/documents.ts";
+import { createInternalServer } from "./api/internal-server.ts";
+import { apiRouter } from "./api/router.ts";
+import { createApiServer } from "./api/server.ts";
+import type { ControlConfig, ListenAddress } from "./config.ts";
+import { type Database, openDatabase } from "./database/open.ts";
+import { installation } from "./database/schema.ts";
+import { connectHost, remote } from "./host/client.ts";
+import { createChanges } from "./workspaces/changes.ts";
+import { createEngine } from "./workspaces/engine.ts";
+import { createMeter } from "./workspaces/meter.ts";
+import { startReconciler } from "./workspaces/reconciler.ts";
+import { workspaceService } from "./workspaces/service.ts";
+import { createSightings } from "./workspaces/sightings.ts";
+import { workspaceStore } from "./workspaces/store.ts";
+import { templateCatalogue } from "./workspaces/templates.ts";
+import { type OwnedRow, toWorkspace } from "./workspaces/view.ts";
+
+/** Control, running. Disposing it stops it; what is under way goes on after the next start. */
+export interface Control extends AsyncDisposable {
+  /** `http://host:port` of the public API. */
+  url: string;
+  /** `http://host:port` of the internal contract. */
+  internalUrl: string;
+}
+
+/**
+ * Starts control: database, accounts, API, reconciler.
+ * @throws DormouseError `unavailable` when the database cannot be used; nothing is left then.
+ */
+export async function startControl(config: ControlConfig, log: Logger): Promise<Control> {
+  const resources = disposer();
+  try {
+    return await start(config, log, resources);
+  } catch (error) {
+    await resources[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function start(config: ControlConfig, log: Logger, resources: Disposer): Promise<Control> {
+  const database = await openDatabase({ url: config.databaseUrl, log });
+  resources.add(async () => database[Symbol.asyncDispose]());
+  const { db } = database;
+  const host = connectHost(config.host);
+  resources.add(async () => host[Symbol.asyncDispose]());
+
+  const secret = await secretFile(join(config.dataDir, "session-secret"));
+  const publicUrl = config.publicUrl.replace(/\/+$/, "");
+  const auth = createAuth({ db, secret, publicUrl, log });
+  const apiKeys = createApiKeys(db);
+  const people = createPeople(db, auth);
+  const authenticator = createAuthenticator({ auth, apiKeys });
+  const administrator = await people.ensureAdministrator(config.administratorEmail);
+
+  const store = workspaceStore(db);
+  const changes = createChanges();
+  const sightings = createSightings();
+  const view = (row: OwnedRow) => toWorkspace(row, publicUrl, sightings.of(row.id));
+  const meter = createMeter(db);
+  const engine = createEngine({ store, host, changes, view, meter, sightings, log });
+  const templates = templateCatalogue(host);
+  const workspaces = workspaceService({ store, engine, host, changes, templates, view, log });
+  const isOurs = await isDatabaseOfFolder(db, config.dataDir);
+  if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
+
+  const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
+  const api = createApiServer({
+    router: apiRouter({ workspaces, templates, apiKeys, people, capacity }),
+    auth,
+    authenticator,
+    documents: apiDocuments(publicUrl),
+    log,
+  });
+  const internal = createInternalServer({
+    token: config.internalToken,
+    authenticator,
+    workspaces,
+    apiKeys,
+    administratorId: administrator.id,
+    createSignInLink: (options) => createSignInLink(db, { ...options, publicUrl }),
+    host: config.host,
+    log,
+  });
+  const reconciler = startReconciler({ store, engine, host, sightings, meter, log, keepUnknownMachines: !isOurs });
+  // In the reverse order: first no new requests, then nothing under way, then the connections.
+  resources.add(() => engine.stop());
+  resources.add(() => reconciler.stop());
+  const internalUrl = await listen(internal, config.internalListen);
+  resources.add(() => close(internal));
+  const url = await listen(api, config.listen);
+  resources.add(() => close(api));
+
+  return { url, internalUrl, [Symbol.asyncDispose]: async () => resources[Symbol.asyncDispose]() };
+}
+
+/**
+ * Whether the data folder and the database were made together. Machines of no workspace
+ * are deleted with their disks, which must not happen because somebody pointed control
+ * at an empty database for once.
+ */
+async function isDatabaseOfFolder(db: Database, dataDir: string): Promise<boolean> {
+  const path = join(dataDir, "installation");
+  await db
+    .insert(installation)
+    .values({ name: "id", value: createId("inst") })
+    .onConflictDoNothing();
+  const [row] = await db.select().from(installation).where(eq(installation.name, "id"));
+  const ofFolder = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (ofFolder === undefined && row) await writeFileAtomic(path, row.value);
+  return ofFolder === undefined || ofFolder === row?.value;
+}
+
+function listen(server: Server, address: ListenAddress): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(address.port, address.host, () => {
+      server.off("error", reject);
+      const { port } = server.address() as AddressInfo;
+      resolve(`http://${address.host}:${port}`);
+    });
+  });
+}
+
+async function close(server: Server): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+    // Followers of events would keep it open for ever; they come back by themselves.
+    server.closeAllConnections();
+  });
+}

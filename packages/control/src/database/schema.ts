@@ -1,0 +1,270 @@
+import { sql } from "drizzle-orm";
+import {
+  bigint,
+  bigserial,
+  boolean,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  text,
+  timestamp,
+  uniqueIndex,
+} from "drizzle-orm/pg-core";
+
+const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
+
+// Accounts. The columns of the first seven tables are those that better-auth asks for.
+
+/** People. */
+export const users = pgTable("users", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  email: text("email").notNull().unique(),
+  emailVerified: boolean("email_verified").notNull().default(false),
+  image: text("image"),
+  createdAt: at("created_at").notNull().defaultNow(),
+  updatedAt: at("updated_at").notNull().defaultNow(),
+});
+
+/** Signed-in browsers. */
+export const sessions = pgTable(
+  "sessions",
+  {
+    id: text("id").primaryKey(),
+    expiresAt: at("expires_at").notNull(),
+    token: text("token").notNull().unique(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    updatedAt: at("updated_at").notNull().defaultNow(),
+    ipAddress: text("ip_address"),
+    userAgent: text("user_agent"),
+    userId: text("user_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    activeOrganizationId: text("active_organization_id"),
+  },
+  (table) => [index("sessions_user").on(table.userId)],
+);
+
+/** How a person can prove who they are: the password's hash, later identities at other providers. */
+export const accounts = pgTable(
+  "accounts",
+  {
+    id: text("id").primaryKey(),
+    accountId: text("account_id").notNull(),
+    providerId: text("provider_id").notNull(),
+    userId: text("user_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    accessToken: text("access_token"),
+    refreshToken: text("refresh_token"),
+    idToken: text("id_token"),
+    accessTokenExpiresAt: at("access_token_expires_at"),
+    refreshTokenExpiresAt: at("refresh_token_expires_at"),
+    scope: text("scope"),
+    password: text("password"),
+    createdAt: at("created_at").notNull().defaultNow(),
+    updatedAt: at("updated_at").notNull().defaultNow(),
+  },
+  (table) => [index("accounts_user").on(table.userId)],
+);
+
+/** Short-lived values of better-auth. */
+export const verifications = pgTable(
+  "verifications",
+  {
+    id: text("id").primaryKey(),
+    identifier: text("identifier").notNull(),
+    value: text("value").notNull(),
+    expiresAt: at("expires_at").notNull(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    updatedAt: at("updated_at").notNull().defaultNow(),
+  },
+  (table) => [index("verifications_identifier").on(table.identifier)],
+);
+
+/** Groups of people. */
+export const organizations = pgTable("organizations", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  slug: text("slug").notNull().unique(),
+  logo: text("logo"),
+  createdAt: at("created_at").notNull().defaultNow(),
+  metadata: text("metadata"),
+});
+
+/** Who is in which organisation, and as what. */
+export const members = pgTable(
+  "members",
+  {
+    id: text("id").primaryKey(),
+    organizationId: text("organization_id")
+      .notNull()
+      .references(() => organizations.id, { onDelete: "cascade" }),
+    userId: text("user_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    role: text("role").notNull().default("member"),
+    createdAt: at("created_at").notNull().defaultNow(),
+  },
+  (table) => [
+    uniqueIndex("members_once").on(table.organizationId, table.userId),
+    index("members_user").on(table.userId),
+  ],
+);
+
+/** Who was asked to join which organisation. */
+export const invitations = pgTable(
+  "invitations",
+  {
+    id: text("id").primaryKey(),
+    organizationId: text("organization_id")
+      .notNull()
+      .references(() => organizations.id, { onDelete: "cascade" }),
+    email: text("email").notNull(),
+    role: text("role"),
+    status: text("status").notNull().default("pending"),
+    expiresAt: at("expires_at").notNull(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    inviterId: text("inviter_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+  },
+  (table) => [index("invitations_organization").on(table.organizationId), index("invitations_email").on(table.email)],
+);
+
+/** Keys of programs. The key itself is nowhere; 256 random bits need no slow hash. */
+export const apiKeys = pgTable(
+  "api_keys",
+  {
+    id: text("id").primaryKey(),
+    userId: text("user_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    name: text("name").notNull(),
+    /** First characters, to tell keys apart. */
+    start: text("start").notNull(),
+    /** SHA-256 of the key, hex. */
+    hash: text("hash").notNull().unique(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    expiresAt: at("expires_at"),
+  },
+  (table) => [index("api_keys_user").on(table.userId)],
+);
+
+/** One-time links that sign a browser in. A row is removed by being used. */
+export const signInLinks = pgTable("sign_in_links", {
+  /** SHA-256 of the token, hex. */
+  hash: text("hash").primaryKey(),
+  userId: text("user_id")
+    .notNull()
+    .references(() => users.id, { onDelete: "cascade" }),
+  expiresAt: at("expires_at").notNull(),
+});
+
+/** Settings of the editor that follow a person. */
+export const userSettings = pgTable("user_settings", {
+  userId: text("user_id")
+    .primaryKey()
+    .references(() => users.id, { onDelete: "cascade" }),
+  settings: text("settings").notNull().default(""),
+  keybindings: text("keybindings").notNull().default(""),
+  updatedAt: at("updated_at").notNull().defaultNow(),
+});
+
+/** Single values of the whole installation. */
+export const installation = pgTable("installation", {
+  name: text("name").primaryKey(),
+  value: text("value").notNull(),
+});
+
+// Workspaces.
+
+/** What users have; the one truth about it. */
+export const workspaces = pgTable(
+  "workspaces",
+  {
+    id: text("id").primaryKey(),
+    ownerId: text("owner_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "restrict" }),
+    name: text("name").notNull(),
+    state: text("state").notNull(),
+    /** One line; why it failed, or what it waits for. */
+    reason: text("reason"),
+    /** The failure as `{ code, message, details }`, for whoever waits for it. */
+    failure: jsonb("failure"),
+    /** Counts the machines this workspace had; a host refuses what is older than it knows. */
+    generation: integer("generation").notNull().default(1),
+    template: text("template").notNull(),
+    repository: text("repository"),
+    ref: text("ref"),
+    folder: text("folder").notNull(),
+    /** Whether the repository is there: preparing is over for good. */
+    prepared: boolean("prepared").notNull(),
+    vcpus: integer("vcpus").notNull(),
+    memoryMib: integer("memory_mib").notNull(),
+    diskGib: integer("disk_gib").notNull(),
+    /** Environment of every user process; given again at each start. */
+    env: jsonb("env").notNull(),
+    isolation: text("isolation"),
+    /** Idle for so long, it is put to sleep; null: never. */
+    hibernateAfterSeconds: integer("hibernate_after_seconds"),
+    /** The snapshot that the next waking goes back to; null: where it fell asleep. */
+    restoreSnapshot: text("restore_snapshot"),
+    /** The snapshot it began as, when it is a fork. */
+    sourceWorkspace: text("source_workspace"),
+    sourceSnapshot: text("source_snapshot"),
+    createdAt: at("created_at").notNull().defaultNow(),
+    startedAt: at("started_at"),
+    expiresAt: at("expires_at"),
+  },
+  (table) => [
+    // What is being deleted gives its name back at once.
+    uniqueIndex("workspaces_name").on(table.ownerId, table.name).where(sql`state <> 'deleting'`),
+    index("workspaces_expiry").on(table.expiresAt),
+    index("workspaces_state").on(table.state),
+  ],
+);
+
+/** Every state a workspace went through, in order. */
+export const transitions = pgTable(
+  "transitions",
+  {
+    id: bigserial("id", { mode: "number" }).primaryKey(),
+    workspaceId: text("workspace_id")
+      .notNull()
+      .references(() => workspaces.id, { onDelete: "cascade" }),
+    at: at("at").notNull().defaultNow(),
+    state: text("state").notNull(),
+    reason: text("reason"),
+    generation: integer("generation").notNull(),
+  },
+  (table) => [index("transitions_workspace").on(table.workspaceId, table.id)],
+);
+
+/**
+ * What was used, for whoever reckons it up: an `awake` row for each time a machine ran, prolonged every minute while it
+ * does; a `snapshots` row for each hour in which a workspace had bytes in the store. Rows outlive their workspace.
+ */
+export const usage = pgTable(
+  "usage",
+  {
+    id: bigserial("id", { mode: "number" }).primaryKey(),
+    kind: text("kind").notNull(),
+    workspaceId: text("workspace_id").notNull(),
+    ownerId: text("owner_id").notNull(),
+    /** The machine of an `awake` row; 0 for snapshots. */
+    generation: integer("generation").notNull(),
+    startedAt: at("started_at").notNull(),
+    endedAt: at("ended_at").notNull(),
+    vcpus: integer("vcpus").notNull(),
+    memoryMib: integer("memory_mib").notNull(),
+    /** Largest seen within the row's time. */
+    snapshotBytes: bigint("snapshot_bytes", { mode: "number" }).notNull(),
+  },
+  (table) => [
+    uniqueIndex("usage_once").on(table.kind, table.workspaceId, table.generation, table.startedAt),
+    index("usage_owner").on(table.ownerId, table.startedAt),
+  ],
+);

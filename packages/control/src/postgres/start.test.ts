@@ -1,0 +1,62 @@
+import { chmod, mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLogger } from "@dormouse/base";
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { isAlive } from "./postmaster.ts";
+import { startPostgres } from "./start.ts";
+
+const log = createLogger({ level: "error", write: (line) => console.error(line) });
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "dm-pg-"));
+  await chmod(folder, 0o755);
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function query(url: string, text: string) {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(text)).rows as Record<string, unknown>[];
+  } finally {
+    await client.end();
+  }
+}
+
+test("keeps what was committed through a kill of the server, is taken over, and stops cleanly", async () => {
+  const dataDir = join(folder, "postgres");
+  const first = await startPostgres({ dataDir, log });
+  try {
+    await query(first.url, "create table kept (n int); insert into kept values (42)");
+    expect(first.url).not.toContain("127.0.0.1");
+    expect((await stat(join(dataDir, "password"))).mode & 0o777).toBe(0o600);
+
+    const again = await startPostgres({ dataDir, log });
+    expect(again.pid, "a running server is taken over, not started twice").toBe(first.pid);
+  } finally {
+    process.kill(first.pid, "SIGKILL");
+  }
+  await using recovered = await startPostgres({ dataDir, log });
+  expect(recovered.pid).not.toBe(first.pid);
+  expect(await query(recovered.url, "select n from kept")).toEqual([{ n: 42 }]);
+  await recovered.stop();
+  expect(isAlive(recovered.pid)).toBe(false);
+});
+
+test("says which folder its account cannot enter", async () => {
+  const closed = await mkdtemp(join(folder, "closed-"));
+  await expect(startPostgres({ dataDir: join(closed, "postgres"), log })).rejects.toThrow(
+    `PostgreSQL's own account cannot enter ${closed},`,
+  );
+});
+
+test("names the folder when its path is too long for a socket", async () => {
+  const dataDir = join(folder, "x".repeat(120));
+  await expect(startPostgres({ dataDir, log })).rejects.toThrow(
+    /too long for a UNIX socket: its path may have \d+ bytes/,
+  );
+});

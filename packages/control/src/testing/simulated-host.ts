@@ -1,0 +1,288 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { DormouseError } from "@dormouse/base";
+import { run } from "@dormouse/base/node";
+import {
+  convertRpcErrors,
+  guestContract,
+  hostContract,
+  type MachineInfo,
+  type SnapshotInfo,
+  type SnapshotRef,
+} from "@dormouse/contract";
+import { implement } from "@orpc/server";
+import { RPCHandler } from "@orpc/server/node";
+
+/** A host daemon without machines: the whole host contract over real HTTP, with what a host remembers in memory. */
+export interface SimulatedHost extends AsyncDisposable {
+  url: string;
+  token: string;
+  machines: Map<string, MachineInfo>;
+  /** Of each workspace, newest first. */
+  snapshots: Map<string, SnapshotInfo[]>;
+  /** Commands that were sent to machines. */
+  executed: string[];
+  /** What the next calls meet; set by tests. */
+  behaviour: {
+    /** Called before each state-changing call; may wait or throw. */
+    before?: (
+      call: "create" | "delete" | "clone" | "hibernate" | "wake" | "snapshot",
+      workspaceId: string,
+    ) => Promise<void> | void;
+    vcpus: number;
+  };
+  /** Changes a machine as a host would on its own, and tells who watches. */
+  change(workspaceId: string, patch: Partial<MachineInfo>): void;
+}
+
+const resources = { vcpus: 1, memoryMib: 1024, diskGib: 16 };
+
+/** Starts a {@link SimulatedHost} on a free port of the loopback address. */
+export async function startSimulatedHost(options: { port?: number } = {}): Promise<SimulatedHost> {
+  const token = "simulated-host-token";
+  const machines = new Map<string, MachineInfo>();
+  const snapshots = new Map<string, SnapshotInfo[]>();
+  const watchers = new Set<(machine: MachineInfo) => void>();
+  const executed: string[] = [];
+  let snapshotCount = 0;
+  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
+
+  const tell = (machine: MachineInfo) => {
+    machines.set(machine.workspaceId, machine);
+    for (const watcher of watchers) watcher(machine);
+    return machine;
+  };
+  const existing = (workspaceId: string) => {
+    const machine = machines.get(workspaceId);
+    if (!machine) throw new DormouseError("not_found", `no machine of workspace ${workspaceId}`);
+    return machine;
+  };
+  const fenced = (workspaceId: string, generation: number) => {
+    const machine = machines.get(workspaceId);
+    if (machine && machine.generation > generation) {
+      throw new DormouseError("aborted", `generation ${generation} is older than ${machine.generation}`);
+    }
+    return machine;
+  };
+  const keep = (machine: MachineInfo, reason: SnapshotInfo["reason"], name: string | null = null) => {
+    const { workspaceId, generation } = machine;
+    const all = snapshots.get(workspaceId) ?? [];
+    const [parent] = all;
+    const snapshot: SnapshotInfo = {
+      id: `snap-${++snapshotCount}`,
+      workspaceId,
+      generation,
+      createdMs: Date.now(),
+      name,
+      reason,
+      parent: parent ? { workspaceId, id: parent.id } : null,
+      storedBytes: 1024,
+      pauseMs: 1,
+      git: null,
+      processes: 1,
+    };
+    snapshots.set(workspaceId, [snapshot, ...all]);
+    const { id, createdMs } = snapshot;
+    tell({ ...machine, lastSnapshot: { id, createdMs }, snapshotBytes: machine.snapshotBytes + 1024 });
+    return snapshot;
+  };
+  const requireSnapshot = ({ workspaceId, id }: SnapshotRef) => {
+    const found = snapshots.get(workspaceId)?.find((snapshot) => snapshot.id === id);
+    if (!found) throw new DormouseError("not_found", `there is no snapshot ${id} of ${workspaceId}`);
+    return found;
+  };
+  const free = () =>
+    behaviour.vcpus -
+    [...machines.values()].filter(({ state }) => state === "running").reduce((sum, m) => sum + m.resources.vcpus, 0);
+
+  const host = implement(hostContract).use(({ next }) => convertRpcErrors(() => next()));
+  const hostRouter = host.router({
+    machines: {
+      create: host.machines.create.handler(async ({ input }) => {
+        await behaviour.before?.("create", input.workspaceId);
+        const machine = fenced(input.workspaceId, input.generation);
+        if (machine?.generation === input.generation && machine.state === "running") return machine;
+        if (free() < input.resources.vcpus) {
+          throw new DormouseError("resource_exhausted", `this host has ${free()} of ${behaviour.vcpus} vCPUs free`);
+        }
+        if (input.snapshot) requireSnapshot(input.snapshot);
+        return tell({
+          workspaceId: input.workspaceId,
+          generation: input.generation,
+          state: "running",
+          reason: null,
+          template: input.template,
+          resources: input.resources,
+          address: "10.0.0.1",
+          pid: process.pid,
+          startedMs: Date.now(),
+          isolation: "emulation",
+          lastSnapshot: null,
+          snapshotBytes: 0,
+          activeMs: Date.now(),
+          keptAwakeBy: null,
+          timingsMs: {},
+        });
+      }),
+      get: host.machines.get.handler(({ input }) => existing(input.workspaceId)),
+      list: host.machines.list.handler(() => ({ machines: [...machines.values()] })),
+      hibernate: host.machines.hibernate.handler(async ({ input }) => {
+        await behaviour.before?.("hibernate", input.workspaceId);
+        fenced(input.workspaceId, input.generation);
+        keep(existing(input.workspaceId), "hibernate");
+        return tell({ ...existing(input.workspaceId), state: "hibernated", pid: null, address: null, activeMs: null });
+      }),
+      wake: host.machines.wake.handler(async ({ input }) => {
+        await behaviour.before?.("wake", input.workspaceId);
+        fenced(input.workspaceId, input.generation);
+        const { generation, workspaceId, snapshotId } = input;
+        if (snapshotId !== undefined) requireSnapshot({ workspaceId, id: snapshotId });
+        const machine = existing(workspaceId);
+        const nowMs = Date.now();
+        const alive = { pid: process.pid, startedMs: nowMs, activeMs: nowMs, reason: null };
+        return tell({ ...machine, ...alive, generation, state: "running" });
+      }),
+      snapshot: host.machines.snapshot.handler(async ({ input }) => {
+        await behaviour.before?.("snapshot", input.workspaceId);
+        fenced(input.workspaceId, input.generation);
+        return keep(existing(input.workspaceId), input.reason, input.name ?? null);
+      }),
+      delete: host.machines.delete.handler(async ({ input }) => {
+        await behaviour.before?.("delete", input.workspaceId);
+        fenced(input.workspaceId, input.generation);
+        machines.delete(input.workspaceId);
+        snapshots.delete(input.workspaceId);
+        return {};
+      }),
+      console: host.machines.console.handler(({ input }) => ({
+        text: `console of ${existing(input.workspaceId).workspaceId}`,
+      })),
+      watch: host.machines.watch.handler(async function* ({ signal }) {
+        const queue = [...machines.values()];
+        let wake = () => {};
+        const watcher = (machine: MachineInfo) => {
+          queue.push(machine);
+          wake();
+        };
+        watchers.add(watcher);
+        signal?.addEventListener("abort", () => wake(), { once: true });
+        try {
+          while (!signal?.aborted) {
+            const next = queue.shift();
+            if (next) yield next;
+            else {
+              await new Promise<void>((resolve) => {
+                wake = resolve;
+              });
+            }
+          }
+        } finally {
+          watchers.delete(watcher);
+        }
+      }),
+    },
+    snapshots: {
+      list: host.snapshots.list.handler(({ input }) => ({ snapshots: snapshots.get(input.workspaceId) ?? [] })),
+      delete: host.snapshots.delete.handler(({ input }) => {
+        const { id } = requireSnapshot(input);
+        snapshots.set(
+          input.workspaceId,
+          (snapshots.get(input.workspaceId) ?? []).filter((snapshot) => snapshot.id !== id),
+        );
+        return {};
+      }),
+    },
+    templates: {
+      list: host.templates.list.handler(() => ({
+        templates: [{ name: "base", createdMs: 1_700_000_000_000, resources, hash: "0" }],
+      })),
+    },
+    capacity: host.capacity.handler(() => ({
+      vcpus: { total: behaviour.vcpus, free: free() },
+      memoryMib: { total: 65_536, free: 65_536 - machines.size * 1024 },
+      diskFreeBytes: 1e12,
+      slots: { total: 100, free: 100 - machines.size },
+      pool: { size: 0, ready: 0 },
+    })),
+  });
+
+  // Of the agent, as much as control itself calls. Commands run for real, on this machine.
+  const guest = implement(guestContract)
+    .$context<{ workspaceId: string }>()
+    .use(({ next }) => convertRpcErrors(() => next()));
+  const guestRouter = {
+    exec: {
+      run: guest.exec.run.handler(async ({ input }) => {
+        const args = typeof input.command === "string" ? ["bash", "-c", input.command] : input.command;
+        executed.push(args.join(" "));
+        const [program = "", ...rest] = args;
+        const stdin = Buffer.from(input.stdin ?? "", "base64");
+        const result = await run(program, rest, { input: stdin, okCodes: Array.from({ length: 256 }, (_, n) => n) });
+        return {
+          exitCode: result.code,
+          signal: null,
+          stdout: result.stdout,
+          stderr: result.stderr,
+          timedOut: false,
+          truncated: false,
+          durationMs: 1,
+        };
+      }),
+    },
+    files: {
+      exists: guest.files.exists.handler(() => ({ exists: false })),
+    },
+    git: {
+      clone: guest.git.clone.handler(async function* ({ input, context }) {
+        await behaviour.before?.("clone", context.workspaceId);
+        executed.push(`git clone ${input.url} ${input.path} as ${input.credential?.username ?? "nobody"}`);
+        yield { phase: "receiving", fraction: 0.5, message: "Receiving objects: 50%" };
+        if (input.url.includes("missing")) {
+          throw new DormouseError("not_found", `there is no repository ${input.url}`, {
+            details: { reason: "repository_not_found" },
+          });
+        }
+        return { head: "0123456789abcdef" };
+      }),
+    },
+  };
+
+  const hostHandler = new RPCHandler(hostRouter);
+  const guestHandler = new RPCHandler(guestRouter);
+  async function handle(request: IncomingMessage, response: ServerResponse) {
+    if (request.headers.authorization !== `Bearer ${token}`) return void response.writeHead(401).end();
+    const ofMachine = /^\/machines\/([^/]+)\/guest\/rpc/.exec(request.url ?? "");
+    const workspaceId = ofMachine?.[1];
+    if (ofMachine && workspaceId !== undefined) {
+      if (machines.get(workspaceId)?.state !== "running") {
+        const error = new DormouseError("unavailable", `the machine of ${workspaceId} does not run`);
+        return void response.writeHead(503, { "content-type": "application/json" }).end(JSON.stringify(error));
+      }
+      const prefix = ofMachine[0] as `/${string}`;
+      const { matched } = await guestHandler.handle(request, response, { prefix, context: { workspaceId } });
+      if (matched) return;
+    } else if ((await hostHandler.handle(request, response, { prefix: "/rpc", context: {} })).matched) return;
+    response.writeHead(404).end();
+  }
+  const server = createServer((request, response) => {
+    handle(request, response).catch((error: unknown) => response.destroy(error as Error));
+  });
+  server.listen(options.port ?? 0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    token,
+    machines,
+    snapshots,
+    executed,
+    behaviour,
+    change: (workspaceId, patch) => void tell({ ...existing(workspaceId), ...patch }),
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import { DormouseError, withTimeout } from "@dormouse/base";
+import { fromRpcError } from "@dormouse/contract";
+import { type GuestClient, remote } from "../host/client.ts";
+import type { WorkspaceRow } from "./view.ts";
+
+/** What a git server asks for. */
+export interface Credential {
+  username: string;
+  password: string;
+}
+
+const cloneTimeoutMs = 30 * 60_000;
+
+/**
+ * Brings a workspace's repository into its folder. What an interrupted attempt left
+ * there is removed first, so that it can be repeated.
+ * @throws DormouseError as the agent's `git.clone` throws: `not_found` for an unknown
+ *   repository or reference, `unauthenticated` for a refused login, `unavailable` for a
+ *   server that cannot be reached.
+ */
+export async function cloneRepository(options: {
+  guest: GuestClient;
+  row: Pick<WorkspaceRow, "repository" | "ref" | "folder">;
+  credential: Credential | undefined;
+  onProgress: (progress: { step: string; message: string; fraction?: number }) => void;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { guest, row, credential, onProgress } = options;
+  const url = row.repository;
+  if (url === null) return;
+  const clone = async (signal: AbortSignal) => {
+    await clearInterrupted(guest, row.folder, signal);
+    const input = { url, path: row.folder, ref: row.ref ?? undefined, credential };
+    const stream = await remote(guest.git.clone(input, { signal }));
+    for await (const { phase, message, fraction } of stream) onProgress({ step: phase, message, fraction });
+  };
+  try {
+    await withTimeout(`cloning ${url}`, cloneTimeoutMs, clone, options.signal);
+  } catch (caught) {
+    const error = fromRpcError(caught);
+    // That the agent cannot reach the git server is its final word, unlike control not reaching the agent.
+    if (error.code !== "unavailable" || error.details.reason === undefined) throw error;
+    throw new DormouseError("failed_precondition", error.message, { details: error.details, cause: error });
+  }
+}
+
+/**
+ * git clones into empty folders only, so a `.git` that is there before the first clone
+ * succeeded comes from one that was cut off, and so does everything beside it.
+ */
+async function clearInterrupted(guest: GuestClient, folder: string, signal: AbortSignal): Promise<void> {
+  const { exists } = await remote(guest.files.exists({ path: `${folder}/.git` }, { signal }));
+  if (!exists) return;
+  const { entries } = await remote(guest.files.list({ path: folder }, { signal }));
+  for (const { path } of entries) await remote(guest.files.remove({ path, recursive: true }, { signal }));
+}

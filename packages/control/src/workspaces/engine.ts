@@ -1,0 +1,276 @@
+import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
+import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import { type HostConnection, remote } from "../host/client.ts";
+import type { Changes } from "./changes.ts";
+import { type Credential, cloneRepository } from "./clone.ts";
+import type { Meter } from "./meter.ts";
+import type { Sightings } from "./sightings.ts";
+import { isSettled } from "./states.ts";
+import type { Seen, WorkspacePatch, WorkspaceStore } from "./store.ts";
+import type { OwnedRow, WorkspaceView } from "./view.ts";
+
+/**
+ * Brings workspaces from the state that is written to one in which nothing is under
+ * way. It is driven by what the database says, never by what was meant: killed at any
+ * point, it goes on from the same row after the next start.
+ */
+export interface Engine {
+  /**
+   * Drives a workspace until it is settled and gives its row, or undefined once it is
+   * deleted. Joins a drive that is under way. Rejects only when a deletion cannot be
+   * finished now (it is tried again later) or the database is away.
+   * @param fresh the row as it was just written, which saves reading it.
+   */
+  settle(id: string, fresh?: OwnedRow): Promise<OwnedRow | undefined>;
+  /** Whether a drive of it is under way. */
+  isDriven(id: string): boolean;
+  /** Writes a transition and tells who follows; undefined when somebody else was faster. */
+  transition(seen: Seen, to: WorkspaceState, patch?: WorkspacePatch): Promise<OwnedRow | undefined>;
+  /**
+   * Writes that a hibernated workspace wakes, as a new generation: what the host still
+   * says of its sleep is about the old one.
+   */
+  wake(row: OwnedRow): Promise<OwnedRow | undefined>;
+  /** Writes that a workspace goes back to one of its snapshots; what it is now is given up. */
+  goBack(seen: Seen, snapshotId: string, reason: string | null): Promise<OwnedRow | undefined>;
+  /**
+   * Starts a failed workspace again, by writing the state that leads there: a sleeping
+   * machine is woken, a running one taken as it is, a dead one goes back to its newest snapshot, or is restarted from
+   * its disk when there is none.
+   * @throws DormouseError `data_loss` when there is neither any more.
+   */
+  recover(row: OwnedRow): Promise<OwnedRow | undefined>;
+  /** Gives up the step that is under way, because the row says something else by now. */
+  interrupt(id: string): void;
+  /** Kept in memory only, until the repository is there. */
+  lendCredential(id: string, credential: Credential): void;
+  /** Interrupts everything and waits until it stands still. */
+  stop(): Promise<void>;
+}
+
+/** How often and how long a step is tried while the host is away, restarting for example. */
+const hostRetry = { attempts: 8, delayMs: 100, maxDelayMs: 5_000 };
+
+interface Drive {
+  promise: Promise<OwnedRow | undefined>;
+  /** Ends the step that is under way. */
+  step: AbortController;
+  /** Somebody joined who may have written what the last reading of the row did not see. */
+  isAskedAgain: boolean;
+}
+
+/** Makes the {@link Engine} for one host. */
+export function createEngine(options: {
+  store: WorkspaceStore;
+  host: HostConnection;
+  changes: Changes;
+  view: WorkspaceView;
+  meter: Meter;
+  sightings: Sightings;
+  log: Logger;
+}): Engine {
+  const { store, host, changes, view, meter, sightings, log } = options;
+  const drives = new Map<string, Drive>();
+  const credentials = new Map<string, Credential>();
+  let stopped = false;
+
+  /** The last reading of a machine that stops running: what came since the last minute's. */
+  async function readMeter(seen: Seen) {
+    const row = seen.state === "running" ? await store.byId(seen.id) : undefined;
+    if (row?.state === "running") await meter.read(row, sightings.of(row.id), new Date());
+  }
+
+  async function transition(seen: Seen, to: WorkspaceState, patch?: WorkspacePatch) {
+    // What it misses is less than a minute, and no reason to hold up anybody.
+    await readMeter(seen).catch((error: unknown) => log.warn("usage was not written", { workspaceId: seen.id, error }));
+    const row = await store.transition(seen, to, patch);
+    if (row) {
+      log.info("workspace changed", { workspaceId: row.id, from: seen.state, to, reason: row.reason ?? undefined });
+      changes.publish(row.id, { type: "state", workspace: view(row) });
+    }
+    return row;
+  }
+
+  const whenRunning = (row: OwnedRow, machine: MachineInfo): WorkspacePatch => ({
+    // As the host has it: a machine that ran already keeps the generation it was started with.
+    generation: machine.generation,
+    isolation: machine.isolation,
+    startedAt: new Date(machine.startedMs ?? Date.now()),
+    prepared: row.prepared,
+    restoreSnapshot: null,
+    // Why it went back to a snapshot is worth knowing once it runs again.
+    reason: row.restoreSnapshot === null ? null : row.reason,
+  });
+
+  function createMachine(row: OwnedRow, snapshot: SnapshotRef | undefined, signal: AbortSignal) {
+    const { id: workspaceId, generation, template, name: hostname, vcpus, memoryMib, diskGib, env, folder } = row;
+    const resources = { vcpus, memoryMib, diskGib };
+    const machine = { workspaceId, generation, template, hostname, resources, env, folder, snapshot };
+    return remote(host.calls.machines.create(machine, { signal }));
+  }
+
+  async function startMachine(row: OwnedRow, signal: AbortSignal) {
+    const { sourceWorkspace, sourceSnapshot } = row;
+    const isFork = sourceWorkspace !== null && sourceSnapshot !== null;
+    const source = isFork ? { workspaceId: sourceWorkspace, id: sourceSnapshot } : undefined;
+    const machine = await createMachine(row, source, signal);
+    return transition(row, row.prepared ? "running" : "preparing", whenRunning(row, machine));
+  }
+
+  // One step per state that is not settled; each can be repeated, and gives the row it led to, if it could write it.
+  const steps: Partial<Record<WorkspaceState, (row: OwnedRow, signal: AbortSignal) => Promise<OwnedRow | undefined>>> =
+    {
+      creating: startMachine,
+      starting: startMachine,
+      async preparing(row, signal) {
+        await cloneRepository({
+          guest: host.guest(row.id),
+          row,
+          credential: credentials.get(row.id),
+          onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
+          signal,
+        });
+        return transition(row, "running", { prepared: true });
+      },
+      async hibernating(row, signal) {
+        await remote(host.calls.machines.hibernate({ workspaceId: row.id, generation: row.generation }, { signal }));
+        return transition(row, "hibernated", { startedAt: null });
+      },
+      async waking(row, signal) {
+        const { id: workspaceId, generation, env, restoreSnapshot } = row;
+        const wake = { workspaceId, generation, env, snapshotId: restoreSnapshot ?? undefined };
+        const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
+          // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
+          if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
+          return createMachine(row, { workspaceId, id: restoreSnapshot }, signal);
+        });
+        return transition(row, row.prepared ? "running" : "failed", {
+          ...whenRunning(row, machine),
+          ...(!row.prepared && { reason: "its repository was not brought in" }),
+        });
+      },
+      async deleting(row, signal) {
+        await remote(host.calls.machines.delete({ workspaceId: row.id, generation: row.generation }, { signal }));
+        await store.remove(row.id);
+        log.info("workspace deleted", { workspaceId: row.id });
+        changes.publish(row.id, { type: "deleted" });
+        return undefined;
+      },
+    };
+
+  async function fail(row: OwnedRow, caught: unknown) {
+    const error = DormouseError.from(caught);
+    log.warn("a step failed", { workspaceId: row.id, state: row.state, error });
+    // A machine that would not go to sleep is still what it was, and serves on.
+    const slept = row.state === "waking" && row.restoreSnapshot === null;
+    const to = row.state === "hibernating" ? "running" : slept ? "hibernated" : "failed";
+    await transition(row, to, { reason: error.message, failure: error.toJSON(), restoreSnapshot: null });
+  }
+
+  async function drive(id: string, own: Drive, fresh?: OwnedRow): Promise<OwnedRow | undefined> {
+    let known = fresh;
+    for (;;) {
+      // What was written since the last step, by whoever interrupted or joined, is only in the database.
+      if (own.step.signal.aborted || own.isAskedAgain) known = undefined;
+      // Renewed before the row is read: an interruption after the reading must hit the step that follows from it.
+      own.step = new AbortController();
+      own.isAskedAgain = false;
+      const { signal } = own.step;
+      if (stopped)
+        throw new DormouseError("unavailable", "control is stopping; what is under way goes on after its start");
+      const row = known ?? (await store.byId(id));
+      known = undefined;
+      if (!row || isSettled(row.state)) {
+        if (own.isAskedAgain) continue;
+        // In the same turn as the question above: who asks from now on starts a drive of their own.
+        drives.delete(id);
+        return row;
+      }
+      try {
+        known = await retry(() => steps[row.state]?.(row, signal) ?? Promise.resolve(undefined), {
+          ...hostRetry,
+          isRetryable: (error) => DormouseError.from(error).code === "unavailable",
+          signal,
+        });
+      } catch (error) {
+        // An interrupted step has no say: the row has changed, or control is stopping.
+        if (signal.aborted) continue;
+        if (row.state === "deleting") throw error;
+        await fail(row, error);
+      }
+    }
+  }
+
+  const wake = (row: OwnedRow) => transition(row, "waking", { generation: row.generation + 1 });
+  const goBack = (seen: Seen, snapshotId: string, reason: string | null) =>
+    transition(seen, "waking", {
+      generation: seen.generation + 1,
+      restoreSnapshot: snapshotId,
+      reason,
+      startedAt: null,
+    });
+
+  /** The host may be one that has the workspace's snapshots and no machine of it. */
+  async function newestSnapshot(workspaceId: string) {
+    const { snapshots } = await remote(host.calls.snapshots.list({ workspaceId }));
+    return snapshots[0];
+  }
+
+  async function recover(row: OwnedRow) {
+    const { machines } = await remote(host.calls.machines.list({}));
+    const machine = machines.find((candidate) => candidate.workspaceId === row.id);
+    if (machine?.state === "hibernated") return wake(row);
+    if (machine?.state === "running") {
+      return transition(row, row.prepared ? "running" : "preparing", whenRunning(row, machine));
+    }
+    const kept = machine?.lastSnapshot ?? (await newestSnapshot(row.id));
+    if (kept) return goBack(row, kept.id, wentBackReason("it was started again", kept.createdMs));
+    if (!machine && row.prepared && row.isolation !== null) {
+      throw new DormouseError(
+        "data_loss",
+        `the disk of workspace ${row.name} is gone from its host; delete the workspace and create it anew`,
+      );
+    }
+    return transition(row, "starting", { generation: Math.max(row.generation, machine?.generation ?? 0) + 1 });
+  }
+
+  return {
+    transition,
+    wake,
+    goBack,
+    recover,
+    settle(id, fresh) {
+      const active = drives.get(id);
+      if (active) {
+        active.isAskedAgain = true;
+        return active.promise;
+      }
+      const own: Drive = { step: new AbortController(), isAskedAgain: false, promise: Promise.resolve(undefined) };
+      drives.set(id, own);
+      own.promise = (async () => {
+        try {
+          return await drive(id, own, fresh);
+        } finally {
+          if (drives.get(id) === own) drives.delete(id);
+          credentials.delete(id);
+        }
+      })();
+      return own.promise;
+    },
+    isDriven: (id) => drives.has(id),
+    interrupt: (id) => drives.get(id)?.step.abort(new DormouseError("aborted", "something else was asked for")),
+    lendCredential: (id, credential) => void credentials.set(id, credential),
+    async stop() {
+      stopped = true;
+      const all = [...drives.values()];
+      for (const { step } of all) step.abort(new DormouseError("unavailable", "control is stopping"));
+      await Promise.allSettled(all.map(({ promise }) => promise));
+    },
+  };
+}
+
+/** What people read when a workspace goes on from a snapshot: why, and how much work is lost. */
+export function wentBackReason(why: string, snapshotMs: number, lostMs?: number): string {
+  const age = lostMs === undefined ? "" : `, ${formatDuration(Math.max(0, lostMs - snapshotMs))} before`;
+  return `${why}; it goes on from its snapshot of ${new Date(snapshotMs).toISOString()}${age}`;
+}

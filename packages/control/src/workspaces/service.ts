@@ -1,0 +1,387 @@
+import { createId, DormouseError, type Logger } from "@dormouse/base";
+import {
+  type CreateWorkspace,
+  createWorkspace,
+  type ExecResult,
+  type execRequest,
+  type ForkResult,
+  type forkWorkspace,
+  type Snapshot,
+  type SnapshotInfo,
+  type Template,
+  type updateWorkspace,
+  type Workspace,
+  type WorkspaceEvent,
+} from "@dormouse/contract";
+import type { z } from "zod";
+import type { Actor } from "../accounts/actor.ts";
+import { type HostConnection, remote } from "../host/client.ts";
+import type { Changes } from "./changes.ts";
+import { type Engine, wentBackReason } from "./engine.ts";
+import { candidates, nameAfter, randomName } from "./names.ts";
+import { checkRef, parseRepositoryUrl } from "./repository-url.ts";
+import type { Transition, WorkspaceStore } from "./store.ts";
+import type { TemplateCatalogue } from "./templates.ts";
+import { type OwnedRow, toSnapshot, type WorkspaceView } from "./view.ts";
+
+/**
+ * What people and programs can do with workspaces. A workspace of somebody else is
+ * `not_found`, like one that is not there.
+ */
+export interface WorkspaceService {
+  /**
+   * Creates a workspace. With `wait` it answers when it runs, and a failure (or the
+   * caller going away) leaves nothing behind.
+   * @throws DormouseError `invalid_argument`, `already_exists` (name taken), `not_found`
+   *   (template, repository, reference), `unauthenticated` (repository),
+   *   `resource_exhausted` (host full).
+   */
+  create(actor: Actor, input: CreateWorkspace, signal?: AbortSignal): Promise<Workspace>;
+  list(actor: Actor): Promise<Workspace[]>;
+  get(actor: Actor, reference: string): Promise<Workspace>;
+  update(actor: Actor, reference: string, patch: z.output<typeof updateWorkspace>): Promise<Workspace>;
+  /** From any state. A host that is away makes it fail with `unavailable`; it is finished when the host is back. */
+  delete(actor: Actor, reference: string): Promise<void>;
+  hibernate(actor: Actor, reference: string): Promise<Workspace>;
+  /** Wakes what sleeps, and starts what failed again from its disk. */
+  wake(actor: Actor, reference: string): Promise<Workspace>;
+  /** Takes a snapshot of a running workspace; a sleeping one is one already, which is answered. */
+  snapshot(actor: Actor, reference: string, name: string | undefined): Promise<Snapshot>;
+  /** The workspace's timeline, newest first. */
+  snapshots(actor: Actor, reference: string): Promise<Snapshot[]>;
+  deleteSnapshot(actor: Actor, reference: string, snapshotId: string): Promise<void>;
+  /**
+   * Goes back to a snapshot. What the workspace is now is kept as a snapshot first, when it runs.
+   * @throws DormouseError `not_found` naming the snapshot.
+   */
+  restore(actor: Actor, reference: string, snapshotId: string): Promise<Workspace>;
+  /**
+   * Makes workspaces that go on from this one: from a snapshot, or as it is now. Each of them succeeds or fails by
+   * itself; one that failed leaves nothing behind.
+   */
+  fork(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof forkWorkspace>,
+  ): Promise<{ snapshot: Snapshot; forks: ForkResult[] }>;
+  exec(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof execRequest>,
+    signal?: AbortSignal,
+  ): Promise<ExecResult>;
+  logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string }>;
+  events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
+  /** The workspace when it runs, woken first if it sleeps. */
+  running(actor: Actor, reference: string): Promise<OwnedRow>;
+}
+
+/** What the platform does unless a workspace says otherwise. */
+const defaultHibernateAfterSeconds = 30 * 60;
+
+/** Makes the {@link WorkspaceService}. */
+export function workspaceService(options: {
+  store: WorkspaceStore;
+  engine: Engine;
+  host: HostConnection;
+  changes: Changes;
+  templates: TemplateCatalogue;
+  view: WorkspaceView;
+  log: Logger;
+}): WorkspaceService {
+  const { store, engine, host, changes, templates, view, log } = options;
+
+  async function find(actor: Actor, reference: string): Promise<OwnedRow> {
+    const row = await store.find(actor.userId, reference);
+    if (!row) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
+    return row;
+  }
+
+  /** Settles and answers the row; what failed meanwhile is thrown as it failed. */
+  async function settled(id: string, fresh?: OwnedRow): Promise<OwnedRow> {
+    const row = await engine.settle(id, fresh);
+    if (!row) throw new DormouseError("aborted", "the workspace was deleted meanwhile");
+    const failure = row.failure === null ? undefined : DormouseError.fromJSON(row.failure);
+    if (failure) throw failure;
+    return row;
+  }
+
+  async function beginDeletion(row: OwnedRow, reason: string | null): Promise<void> {
+    // Whatever else changes the row at this moment, the deletion comes after it.
+    for (let seen: OwnedRow | undefined = row; seen && seen.state !== "deleting"; seen = await store.byId(row.id)) {
+      if (await engine.transition(seen, "deleting", { reason })) break;
+    }
+    engine.interrupt(row.id);
+  }
+
+  async function insert(actor: Actor, input: z.output<typeof createWorkspace>, template: Template): Promise<OwnedRow> {
+    const repository = input.repository === undefined ? undefined : parseRepositoryUrl(input.repository);
+    if (input.ref !== undefined) {
+      if (!repository) throw new DormouseError("invalid_argument", "ref: a ref needs a repository");
+      checkRef(input.ref);
+    }
+    const resources = { ...template.resources, ...definedOnly(input.resources ?? {}) };
+    const row = {
+      id: createId("ws"),
+      state: "creating",
+      template: template.name,
+      repository: repository?.url ?? null,
+      ref: input.ref ?? null,
+      folder: input.folder ?? (repository ? `/workspaces/${repository.name}` : "/workspace"),
+      prepared: repository === undefined,
+      ...resources,
+      env: input.env ?? {},
+      expiresAt: expiry(input.ttlSeconds),
+      hibernateAfterSeconds:
+        input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
+    };
+    if (repository?.credential) engine.lendCredential(row.id, repository.credential);
+    return insertNamed(actor, input.name, repository ? nameAfter(repository.name) : randomName(), row);
+  }
+
+  /** Under the name that was asked for, or the first like `base` that is free. */
+  async function insertNamed(
+    actor: Actor,
+    wanted: string | undefined,
+    base: string,
+    row: Omit<Parameters<WorkspaceStore["insert"]>[0], "name">,
+  ): Promise<OwnedRow> {
+    const owner = { userId: actor.userId, email: actor.email };
+    if (wanted !== undefined) return store.insert({ ...row, name: wanted }, owner);
+    for (const name of candidates(base)) {
+      try {
+        return await store.insert({ ...row, name }, owner);
+      } catch (error) {
+        if (DormouseError.from(error).code !== "already_exists") throw error;
+      }
+    }
+    throw new DormouseError("internal", "no name was found");
+  }
+
+  async function running(actor: Actor, reference: string): Promise<OwnedRow> {
+    let row = await find(actor, reference);
+    // One that is falling asleep has to fall asleep before it can wake.
+    for (let attempt = 0; attempt < 3 && row.state !== "running"; attempt++) {
+      if (row.state === "hibernated") row = (await engine.wake(row)) ?? row;
+      if (row.state === "failed" || row.state === "deleting") throw notRunning(row);
+      row = (await engine.settle(row.id)) ?? { ...row, state: "deleting" };
+      // A wake that failed leaves it asleep, with the reason.
+      if (row.failure !== null) throw notRunning(row);
+    }
+    if (row.state !== "running") throw notRunning(row);
+    return row;
+  }
+
+  async function snapshotsOf(workspaceId: string): Promise<SnapshotInfo[]> {
+    return (await remote(host.calls.snapshots.list({ workspaceId }))).snapshots;
+  }
+
+  async function findSnapshot(row: OwnedRow, snapshotId: string): Promise<SnapshotInfo> {
+    const all = await snapshotsOf(row.id);
+    const found = all.find(({ id, name }) => id === snapshotId || name === snapshotId);
+    if (found) return found;
+    throw new DormouseError(
+      "not_found",
+      `snapshot is ${JSON.stringify(snapshotId)}: workspace ${row.name} has none of that id or name; it has ${all.length}`,
+    );
+  }
+
+  /** What sleeps is a snapshot already. */
+  async function takeSnapshot(row: OwnedRow, reason: "manual" | "fork", name: string | undefined) {
+    const settledRow = row.state === "running" || row.state === "hibernated" ? row : await engine.settle(row.id);
+    if (settledRow?.state === "hibernated") {
+      const [newest] = await snapshotsOf(row.id);
+      if (newest) return newest;
+    }
+    if (settledRow?.state !== "running") throw notRunning(settledRow ?? row);
+    const { id: workspaceId, generation } = settledRow;
+    return await remote(host.calls.machines.snapshot({ workspaceId, generation, reason, name }));
+  }
+
+  async function forkOne(
+    actor: Actor,
+    options: {
+      parent: OwnedRow;
+      snapshot: SnapshotInfo;
+      name: string | undefined;
+      request: z.output<typeof forkWorkspace>;
+    },
+  ): Promise<ForkResult> {
+    const { parent, snapshot, name, request } = options;
+    let made: OwnedRow | undefined;
+    try {
+      const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib, hibernateAfterSeconds } = parent;
+      made = await insertNamed(actor, name, parent.name, {
+        id: createId("ws"),
+        state: "creating",
+        ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib, hibernateAfterSeconds },
+        // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
+        env: request.env ?? {},
+        expiresAt: expiry(request.ttlSeconds),
+        sourceWorkspace: snapshot.workspaceId,
+        sourceSnapshot: snapshot.id,
+      });
+      return { workspace: view(await settled(made.id, made)) };
+    } catch (caught) {
+      const failed = made;
+      if (failed) {
+        await beginDeletion(failed, "it could not be forked");
+        await engine.settle(failed.id).catch((error: unknown) => log.warn("a deletion goes on later", { error }));
+      }
+      const { code, message } = DormouseError.from(caught);
+      return { error: { code, message } };
+    }
+  }
+
+  return {
+    running,
+    async create(actor, rawInput, signal) {
+      const input = createWorkspace.parse(rawInput);
+      const template = await templates.get(input.template);
+      const row = await insert(actor, input, template);
+      if (!input.wait) {
+        changes.publish(row.id, { type: "state", workspace: view(row) });
+        engine
+          .settle(row.id, row)
+          .catch((error: unknown) => log.error("creation broke off", { workspaceId: row.id, error }));
+        return view(row);
+      }
+      const giveUp = async () => {
+        await beginDeletion(row, "its creation was given up");
+        await engine.settle(row.id);
+      };
+      const onAbort = () => {
+        giveUp().catch((error: unknown) => log.warn("a deletion goes on later", { workspaceId: row.id, error }));
+      };
+      if (signal?.aborted) onAbort();
+      signal?.addEventListener("abort", onAbort, { once: true });
+      try {
+        return view(await settled(row.id, row));
+      } catch (error) {
+        await giveUp().catch((later: unknown) => log.warn("a deletion goes on later", { error: later }));
+        throw error;
+      } finally {
+        signal?.removeEventListener("abort", onAbort);
+      }
+    },
+    list: async (actor) => (await store.list(actor.userId)).map(view),
+    get: async (actor, reference) => view(await find(actor, reference)),
+    async update(actor, reference, patch) {
+      const row = await find(actor, reference);
+      const updated = await store.update(row.id, {
+        ...(patch.name !== undefined && { name: patch.name }),
+        ...(patch.ttlSeconds !== undefined && { expiresAt: expiry(patch.ttlSeconds) }),
+        ...(patch.hibernateAfterSeconds !== undefined && { hibernateAfterSeconds: patch.hibernateAfterSeconds }),
+      });
+      if (!updated) throw new DormouseError("aborted", "the workspace was deleted meanwhile");
+      changes.publish(row.id, { type: "state", workspace: view(updated) });
+      return view(updated);
+    },
+    async delete(actor, reference) {
+      const row = await find(actor, reference);
+      await beginDeletion(row, null);
+      await engine.settle(row.id).catch((error: unknown) => {
+        throw new DormouseError(
+          "unavailable",
+          `workspace ${row.name} is being deleted; its host cannot be reached now, so it is finished when the host is back`,
+          { cause: error },
+        );
+      });
+    },
+    async hibernate(actor, reference) {
+      const row = await find(actor, reference);
+      if (row.state === "hibernated") return view(row);
+      await engine.transition(row, "hibernating");
+      const after = await settled(row.id);
+      if (after.state !== "hibernated") throw new DormouseError("aborted", `the workspace is ${after.state} instead`);
+      return view(after);
+    },
+    async wake(actor, reference) {
+      const row = await find(actor, reference);
+      if (row.state === "failed") await engine.recover(row);
+      else return view(await running(actor, reference));
+      return view(await settled(row.id));
+    },
+    async snapshot(actor, reference, name) {
+      const row = await find(actor, reference);
+      return toSnapshot(await takeSnapshot(row, "manual", name));
+    },
+    async snapshots(actor, reference) {
+      const { id } = await find(actor, reference);
+      return (await snapshotsOf(id)).map(toSnapshot);
+    },
+    async deleteSnapshot(actor, reference, snapshotId) {
+      const { id } = await find(actor, reference);
+      await remote(host.calls.snapshots.delete({ workspaceId: id, id: snapshotId }));
+    },
+    async restore(actor, reference, snapshotId) {
+      const row = await find(actor, reference);
+      const snapshot = await findSnapshot(row, snapshotId);
+      if (row.state === "running") await takeSnapshot(row, "manual", "before going back");
+      const fresh = (await store.byId(row.id)) ?? row;
+      const back = await engine.goBack(fresh, snapshot.id, wentBackReason("it was asked to", snapshot.createdMs));
+      if (!back) throw new DormouseError("aborted", `workspace ${row.name} changed meanwhile; try again`);
+      return view(await settled(row.id, back));
+    },
+    async fork(actor, reference, request) {
+      const parent = await find(actor, reference);
+      const snapshot =
+        request.snapshot === undefined
+          ? await takeSnapshot(parent, "fork", undefined)
+          : await findSnapshot(parent, request.snapshot);
+      const names = Array.from({ length: request.count }, (_, index) =>
+        request.name === undefined || request.count === 1 ? request.name : `${request.name}-${index + 1}`,
+      );
+      const forks: ForkResult[] = [];
+      // One after the other: each is there in a moment, and together they would only wait for the same processors.
+      for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
+      return { snapshot: toSnapshot(snapshot), forks };
+    },
+    async exec(actor, reference, request, signal) {
+      const row = await running(actor, reference);
+      const { stdin, ...rest } = request;
+      const input = { ...rest, stdin: stdin === undefined ? undefined : Buffer.from(stdin).toString("base64") };
+      return remote(host.guest(row.id).exec.run(input, { signal }));
+    },
+    async logs(actor, reference) {
+      const row = await find(actor, reference);
+      const [transitions, text] = await Promise.all([
+        store.history(row.id),
+        remote(host.calls.machines.console({ workspaceId: row.id })).catch((error: unknown) => {
+          // Without a machine there is no console; the transitions are worth showing all the same.
+          log.debug("no console", { workspaceId: row.id, error });
+          return { text: "" };
+        }),
+      ]);
+      return { transitions, console: text.text };
+    },
+    async *events(actor, reference, signal) {
+      const { id } = await find(actor, reference);
+      const following = changes.follow(id, signal);
+      try {
+        const row = await store.byId(id);
+        if (!row) return yield { type: "deleted" };
+        yield { type: "state", workspace: view(row) };
+        yield* following;
+      } finally {
+        await following.return();
+      }
+    },
+  };
+}
+
+function expiry(ttlSeconds: number | null | undefined): Date | null {
+  return ttlSeconds === null || ttlSeconds === undefined ? null : new Date(Date.now() + ttlSeconds * 1000);
+}
+
+function definedOnly<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as never;
+}
+
+function notRunning(row: OwnedRow): DormouseError {
+  const why = row.reason === null ? "" : `: ${row.reason}`;
+  const advice = row.state === "failed" ? "; wake it to start it again from its disk, or delete it" : "";
+  return new DormouseError("failed_precondition", `workspace ${row.name} is ${row.state}${why}${advice}`, {
+    details: { state: row.state },
+  });
+}

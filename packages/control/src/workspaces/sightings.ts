@@ -1,0 +1,21 @@
+import type { MachineInfo } from "@dormouse/contract";
+
+/** What hosts said last of workspaces' machines: facts that change too often, and matter too little, for the database. */
+export interface Sightings {
+  /** Takes a host's word; what it no longer speaks of is forgotten. */
+  update(machines: readonly MachineInfo[]): void;
+  see(machine: MachineInfo): void;
+  of(workspaceId: string): MachineInfo | undefined;
+}
+
+/** Empty until a host was asked, at most a sweep of the reconciler after a start. */
+export function createSightings(): Sightings {
+  let seen = new Map<string, MachineInfo>();
+  return {
+    update(machines) {
+      seen = new Map(machines.map((machine) => [machine.workspaceId, machine]));
+    },
+    see: (machine) => void seen.set(machine.workspaceId, machine),
+    of: (workspaceId) => seen.get(workspaceId),
+  };
+}

@@ -1,0 +1,175 @@
+import { DormouseError } from "@dormouse/base";
+import type { WorkspaceState } from "@dormouse/contract";
+import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or } from "drizzle-orm";
+import type { Database } from "../database/open.ts";
+import { transitions, users, workspaces } from "../database/schema.ts";
+import type { Metered } from "./meter.ts";
+import { assertTransition, settledStates } from "./states.ts";
+import type { OwnedRow, WorkspaceRow } from "./view.ts";
+
+/** Columns that a transition may set beside the state. */
+export type WorkspacePatch = Partial<
+  Pick<WorkspaceRow, "reason" | "failure" | "generation" | "prepared" | "isolation" | "startedAt" | "restoreSnapshot">
+>;
+
+/** One recorded change of state. */
+export interface Transition {
+  at: Date;
+  state: WorkspaceState;
+  reason: string | null;
+}
+
+/** Workspaces in the database. Every change of state is recorded there by the same statement. */
+export interface WorkspaceStore {
+  /** @throws DormouseError `already_exists` when the owner has a workspace of that name. */
+  insert(row: Omit<typeof workspaces.$inferInsert, "ownerId" | "createdAt">, owner: Owner): Promise<OwnedRow>;
+  byId(id: string): Promise<OwnedRow | undefined>;
+  /** By name or id, among those of the owner. */
+  find(ownerId: string, reference: string): Promise<OwnedRow | undefined>;
+  list(ownerId: string): Promise<OwnedRow[]>;
+  /** Everybody's, as far as the reconciler looks at them. */
+  all(): Promise<Overseen[]>;
+  /** Those with something under way. */
+  unsettled(): Promise<string[]>;
+  expired(now: Date): Promise<string[]>;
+  /** Ids among these that are workspaces. */
+  known(ids: readonly string[]): Promise<Set<string>>;
+  /**
+   * Changes the state if it is still the one that was seen, else does nothing and gives
+   * undefined: somebody was faster, and what they wrote counts.
+   * @throws DormouseError `failed_precondition` when there is no such transition.
+   */
+  transition(seen: Seen, to: WorkspaceState, patch?: WorkspacePatch): Promise<OwnedRow | undefined>;
+  /** @throws DormouseError `already_exists` when the owner has another workspace of that name. */
+  update(
+    id: string,
+    patch: { name?: string; expiresAt?: Date | null; hibernateAfterSeconds?: number | null },
+  ): Promise<OwnedRow | undefined>;
+  remove(id: string): Promise<void>;
+  history(id: string): Promise<Transition[]>;
+}
+
+/** What identifies a workspace's state at the time it was read. */
+export type Seen = Pick<WorkspaceRow, "id" | "state" | "generation">;
+/** What the reconciler knows of every workspace. */
+export type Overseen = Seen & Metered & Pick<WorkspaceRow, "hibernateAfterSeconds" | "prepared">;
+/** Whose workspace it is. */
+export type Owner = { userId: string; email: string };
+
+/** The {@link WorkspaceStore} on a database. */
+export function workspaceStore(db: Database): WorkspaceStore {
+  const owned = () =>
+    db
+      .select({ ...getTableColumns(workspaces), owner: users.email })
+      .from(workspaces)
+      .innerJoin(users, eq(users.id, workspaces.ownerId));
+  const one = (rows: unknown[]) => rows[0] as OwnedRow | undefined;
+  const byId = async (id: string) => one(await owned().where(eq(workspaces.id, id)));
+
+  return {
+    byId,
+    async insert(row, owner) {
+      const rows = await refusingTakenNames(row.name, () =>
+        db
+          .insert(workspaces)
+          .values({ ...row, ownerId: owner.userId })
+          .returning(),
+      );
+      return { ...rows[0], owner: owner.email } as OwnedRow;
+    },
+    async find(ownerId, reference) {
+      const rows = await owned().where(
+        and(eq(workspaces.ownerId, ownerId), or(eq(workspaces.id, reference), eq(workspaces.name, reference))),
+      );
+      // A name is free again while its last bearer is being deleted, and could in theory look like an id.
+      return one(rows.filter((row) => row.id === reference)) ?? one((rows as OwnedRow[]).sort(deletingLast));
+    },
+    async list(ownerId) {
+      return (await owned().where(eq(workspaces.ownerId, ownerId)).orderBy(asc(workspaces.createdAt))) as OwnedRow[];
+    },
+    async all() {
+      const { id, state, generation, ownerId, vcpus, memoryMib, startedAt, hibernateAfterSeconds, prepared } =
+        workspaces;
+      const columns = { id, state, generation, ownerId, vcpus, memoryMib, startedAt, hibernateAfterSeconds, prepared };
+      return (await db.select(columns).from(workspaces)) as Overseen[];
+    },
+    async unsettled() {
+      const rows = await db
+        .select({ id: workspaces.id })
+        .from(workspaces)
+        .where(notInArray(workspaces.state, [...settledStates]));
+      return rows.map((row) => row.id);
+    },
+    async expired(now) {
+      const rows = await db
+        .select({ id: workspaces.id })
+        .from(workspaces)
+        .where(and(lte(workspaces.expiresAt, now), ne(workspaces.state, "deleting")));
+      return rows.map((row) => row.id);
+    },
+    async known(ids) {
+      if (ids.length === 0) return new Set();
+      const rows = await db
+        .select({ id: workspaces.id })
+        .from(workspaces)
+        .where(inArray(workspaces.id, [...ids]));
+      return new Set(rows.map((row) => row.id));
+    },
+    async transition(seen, to, patch = {}) {
+      assertTransition(seen.state, to);
+      const changed = db.$with("changed").as(
+        db
+          .update(workspaces)
+          // A reason and a failure belong to the state they came with.
+          .set({ reason: null, failure: null, ...patch, state: to })
+          .where(
+            and(
+              eq(workspaces.id, seen.id),
+              eq(workspaces.state, seen.state),
+              eq(workspaces.generation, seen.generation),
+            ),
+          )
+          .returning(),
+      );
+      const rows = await db.with(changed).select().from(changed).innerJoin(users, eq(users.id, changed.ownerId));
+      const row = rows[0];
+      return row && ({ ...row.changed, owner: row.users.email } as OwnedRow);
+    },
+    async update(id, patch) {
+      if (Object.keys(patch).length > 0) {
+        await refusingTakenNames(patch.name, () => db.update(workspaces).set(patch).where(eq(workspaces.id, id)));
+      }
+      return byId(id);
+    },
+    async remove(id) {
+      await db.delete(workspaces).where(and(eq(workspaces.id, id), eq(workspaces.state, "deleting")));
+    },
+    async history(id) {
+      const { at, state, reason } = transitions;
+      const rows = await db
+        .select({ at, state, reason })
+        .from(transitions)
+        .where(eq(transitions.workspaceId, id))
+        .orderBy(asc(transitions.id));
+      return rows as Transition[];
+    },
+  };
+}
+
+function deletingLast(a: OwnedRow, b: OwnedRow): number {
+  return Number(a.state === "deleting") - Number(b.state === "deleting");
+}
+
+async function refusingTakenNames<T>(name: string | undefined, work: () => PromiseLike<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const cause = (error as { cause?: { code?: unknown; constraint?: unknown } }).cause;
+    // 23505 unique_violation.
+    if (cause?.code !== "23505" || cause.constraint !== "workspaces_name") throw error;
+    throw new DormouseError("already_exists", `you have a workspace named ${name} already; choose another name`, {
+      details: { name },
+      cause: error,
+    });
+  }
+}

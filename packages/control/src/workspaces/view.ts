@@ -1,0 +1,49 @@
+import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
+import type { workspaces } from "../database/schema.ts";
+
+/** A workspace as it stands in the database. */
+export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
+  state: WorkspaceState;
+  env: Record<string, string>;
+};
+
+/** A workspace with the e-mail address of its owner. */
+export type OwnedRow = WorkspaceRow & { owner: string };
+
+/** Makes of a row what the API shows. */
+export type WorkspaceView = (row: OwnedRow) => Workspace;
+
+/** What the API shows of a workspace; its environment stays inside. `machine` is what its host said last. */
+export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineInfo | undefined): Workspace {
+  const isCurrent = machine?.generation === row.generation;
+  return {
+    id: row.id,
+    name: row.name,
+    owner: row.owner,
+    state: row.state,
+    reason: row.reason,
+    template: row.template,
+    repository: row.repository,
+    ref: row.ref,
+    folder: row.folder,
+    resources: { vcpus: row.vcpus, memoryMib: row.memoryMib, diskGib: row.diskGib },
+    isolation: row.isolation === "hardware" || row.isolation === "emulation" ? row.isolation : null,
+    createdAt: row.createdAt.toISOString(),
+    startedAt: row.startedAt?.toISOString() ?? null,
+    expiresAt: row.expiresAt?.toISOString() ?? null,
+    hibernateAfterSeconds: row.hibernateAfterSeconds,
+    keptAwakeBy: row.state === "running" && isCurrent ? machine.keptAwakeBy : null,
+    snapshotAt: machine?.lastSnapshot ? new Date(machine.lastSnapshot.createdMs).toISOString() : null,
+    forkedFrom:
+      row.sourceWorkspace !== null && row.sourceSnapshot !== null
+        ? { workspaceId: row.sourceWorkspace, id: row.sourceSnapshot }
+        : null,
+    // By id: a renamed workspace keeps its address.
+    url: `${publicUrl}/w/${row.id}`,
+  };
+}
+
+/** What the API shows of a snapshot. */
+export function toSnapshot({ createdMs, generation: _, ...snapshot }: SnapshotInfo): Snapshot {
+  return { ...snapshot, createdAt: new Date(createdMs).toISOString() };
+}

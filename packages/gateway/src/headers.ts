@@ -1,0 +1,95 @@
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from "node:http";
+
+/** RFC 9110, 7.6.1: these belong to one connection and are never passed on. */
+const hopByHop = new Set([
+  "connection",
+  // Node has answered it already.
+  "expect",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+function passable(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  const named = String(headers.connection ?? "")
+    .split(",")
+    .map((name) => name.trim().toLowerCase());
+  const entries = Object.entries(headers).filter(([name]) => !hopByHop.has(name) && !named.includes(name));
+  return Object.fromEntries(entries);
+}
+
+/** The headers of a request to control: as they came, with what the gateway knows and nobody else may say. */
+export function toControl(request: IncomingMessage, publicUrl: string): OutgoingHttpHeaders {
+  const headers = passable(request.headers);
+  for (const name of Object.keys(headers)) {
+    if (name === "forwarded" || name.startsWith("x-forwarded-") || name.startsWith("x-dormouse-")) delete headers[name];
+  }
+  return {
+    ...headers,
+    "x-forwarded-for": request.socket.remoteAddress ?? "",
+    "x-forwarded-host": request.headers.host ?? "",
+    "x-forwarded-proto": new URL(publicUrl).protocol.slice(0, -1),
+  };
+}
+
+/** The headers of a request to a machine: what is the user's there is not allowed to see who they are here. */
+export function toGuest(request: IncomingMessage, hostToken: string): OutgoingHttpHeaders {
+  const { cookie: _, authorization: __, host: ___, origin: ____, ...headers } = passable(request.headers);
+  for (const name of Object.keys(headers)) {
+    if (name === "forwarded" || name.startsWith("x-forwarded-") || name.startsWith("x-dormouse-")) delete headers[name];
+  }
+  return { ...headers, authorization: `Bearer ${hostToken}` };
+}
+
+/**
+ * The headers of an answer that comes from behind. What is not a page of ours never
+ * becomes one: a file of a repository that is opened in a browser runs nothing and
+ * reads nothing here.
+ */
+export function toClient(headers: IncomingHttpHeaders, from: "control" | "guest"): OutgoingHttpHeaders {
+  const passed = passable(headers);
+  if (from === "guest") delete passed["set-cookie"];
+  const policy = from === "control" ? passed["content-security-policy"] : undefined;
+  return {
+    ...passed,
+    "content-security-policy": policy ?? "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+  };
+}
+
+/**
+ * The headers of our own pages: what they may load, and that nobody frames them. `host`
+ * names the WebSocket's address, which not every browser takes for `'self'`.
+ */
+export function pageHeaders(host: string | undefined): OutgoingHttpHeaders {
+  const sockets = host !== undefined && /^[A-Za-z0-9.:[\]-]+$/.test(host) ? ` ws://${host} wss://${host}` : "";
+  const policy = [
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "worker-src 'self' blob:",
+    "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:",
+    "media-src 'self' data: blob:",
+    "font-src 'self' data:",
+    `connect-src 'self' data: blob:${sockets}`,
+    "frame-src 'self' blob:",
+    "manifest-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+  ].join("; ");
+  return {
+    "content-security-policy": policy,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+  };
+}

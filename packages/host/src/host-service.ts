@@ -1,0 +1,582 @@
+import { DormouseError, type Logger } from "@dormouse/base";
+import type {
+  ExecResult,
+  HostCapacity,
+  MachineInfo,
+  Resources,
+  SnapshotInfo,
+  SnapshotRef,
+  TemplateInfo,
+} from "@dormouse/contract";
+import { Activity } from "./activity.ts";
+import type { AgentTokens } from "./agent-token.ts";
+import { type RunOptions, runCommand } from "./commands.ts";
+import type { GuestAddress } from "./guest-address.ts";
+import type { GuestLink } from "./guest-link.ts";
+import { Keeper } from "./keeper.ts";
+import { KeyedLock } from "./keyed-lock.ts";
+import type { LiveMachine, MachineStarter } from "./live-machine.ts";
+import { addressOf, type HostTemplate, type Machine, newMachine, toInfo } from "./machine.ts";
+import type { MachineRecord, MachineStore } from "./machine-record.ts";
+import type { Moments } from "./moments.ts";
+import { repeat } from "./repeat.ts";
+import type { TemplateFolder } from "./template-folder.ts";
+import type { Timeline } from "./timeline.ts";
+import { Waker } from "./waker.ts";
+import { WarmPool } from "./warm-pool.ts";
+import { Watchers } from "./watchers.ts";
+
+/** What a user does first with a new workspace has the processor for itself. */
+const refillDelayMs = 1_500;
+
+/** How often it is looked which machines are due for a snapshot, and which are in use. */
+const snapshotLookMs = 2_000;
+const activityLookMs = 30_000;
+const garbageMs = 3_600_000;
+
+/** What a {@link HostService} works with. */
+export interface HostServiceOptions {
+  store: MachineStore;
+  starter: MachineStarter;
+  guest: GuestLink;
+  templates: readonly HostTemplate[];
+  /** Also of those that only sleepers need. */
+  template: (hash: string) => TemplateFolder;
+  timeline: Timeline;
+  moments: Moments;
+  tokens: AgentTokens;
+  /** A running machine is kept so often, in milliseconds; 0: only when it is asked for. */
+  snapshotEveryMs: number;
+  poolSize: number;
+  capacity: () => Promise<Omit<HostCapacity, "pool">>;
+  log: Logger;
+}
+
+export interface CreateMachine {
+  workspaceId: string;
+  generation: number;
+  template: string;
+  hostname: string;
+  resources: Resources;
+  env: Record<string, string>;
+  folder: string;
+  /** Start from this snapshot instead of the template. */
+  snapshot?: SnapshotRef | undefined;
+}
+
+interface MachineRef {
+  workspaceId: string;
+  generation: number;
+}
+
+/**
+ * What runs on this host. Every change of a machine is written to its record before it
+ * is done; changes of one workspace happen one after the other.
+ */
+export class HostService {
+  readonly #options: HostServiceOptions;
+  readonly #machines = new Map<string, Machine>();
+  readonly #lock = new KeyedLock();
+  readonly #watchers = new Watchers<MachineInfo>();
+  readonly #pool: WarmPool<Machine>;
+  readonly #keeper: Keeper;
+  readonly #waker: Waker;
+  readonly #stopping = new AbortController();
+  #loops: Promise<void>[] = [];
+
+  private constructor(options: HostServiceOptions) {
+    this.#options = options;
+    this.#keeper = new Keeper(options);
+    this.#waker = new Waker(options, (start) => this.#withRoom(start));
+    const make = (signal: AbortSignal) => this.#makeWarm(signal);
+    const discard = (machine: Machine) => this.#end(machine);
+    this.#pool = new WarmPool({ size: options.poolSize, refillDelayMs, make, discard, log: options.log });
+  }
+
+  /** Takes over what an earlier daemon left and ends what it left half-made. */
+  static async start(options: HostServiceOptions): Promise<HostService> {
+    const service = new HostService(options);
+    const records = await options.store.load(options.log);
+    await Promise.all(records.map((record) => service.#recover(record)));
+    return service;
+  }
+
+  /** Begins what goes on in the background: the full pool, snapshots, looks at what is in use, collecting garbage. */
+  begin(): void {
+    this.#pool.refill();
+    const { signal } = this.#stopping;
+    const { timeline, log } = this.#options;
+    const loop = (everyMs: number, work: () => Promise<void>, what: string) =>
+      repeat(everyMs, work, { signal, onError: (error) => log.error(`${what} failed`, { error }) });
+    this.#loops = [
+      loop(snapshotLookMs, () => this.#keepDue(), "the snapshot of a machine"),
+      loop(activityLookMs, () => this.#lookAround(), "a look at what is in use"),
+      loop(garbageMs, () => timeline.collectGarbage(signal), "collecting garbage"),
+    ];
+  }
+
+  /** @throws DormouseError `not_found` when this host holds no machine of the workspace. */
+  get(workspaceId: string): MachineInfo {
+    return toInfo(this.#find(workspaceId));
+  }
+
+  list(): MachineInfo[] {
+    return [...this.#machines.values()].map(toInfo);
+  }
+
+  /** First everything as it is, then every change. Ends with the signal. */
+  watch(signal?: AbortSignal): AsyncGenerator<MachineInfo> {
+    return this.#watchers.follow(() => this.list(), signal);
+  }
+
+  templates(): TemplateInfo[] {
+    return this.#options.templates.map(({ bootToken: _, ...template }) => template);
+  }
+
+  /** Network slots of all workspaces' machines that have a process. */
+  slotIndexes(): number[] {
+    return [...this.#machines.values()].flatMap(({ live }) => (live ? [live.slotIndex] : []));
+  }
+
+  /** Ids of all workspaces' machines that have a process. */
+  machineIds(): string[] {
+    return [...this.#machines.values()].flatMap(({ live, record }) => (live ? [record.machineId] : []));
+  }
+
+  async capacity(): Promise<HostCapacity> {
+    return { ...(await this.#options.capacity()), pool: { size: this.#pool.size, ready: this.#pool.ready } };
+  }
+
+  /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
+  guestAddress(workspaceId: string): GuestAddress {
+    const machine = this.#find(workspaceId);
+    if (machine.record.state === "running") return addressOf(machine);
+    throw new DormouseError("unavailable", `the machine of ${workspaceId} is ${machine.record.state}`);
+  }
+
+  /**
+   * `exec.run` of the guest contract.
+   * @throws DormouseError `unavailable` when the workspace has no running machine here.
+   */
+  async run(workspaceId: string, options: RunOptions, signal?: AbortSignal): Promise<ExecResult> {
+    const { env, folder } = this.#find(workspaceId).record;
+    return await runCommand(this.guestAddress(workspaceId), { env, folder }, options, signal);
+  }
+
+  /** A request for a machine passes, or a connection to it is opened: then the answer is to be called at its end. */
+  use(workspaceId: string, kind: "request" | "connection"): () => void {
+    const activity = this.#machines.get(workspaceId)?.activity;
+    activity?.touch(Date.now());
+    return (kind === "connection" && activity?.connect()) || (() => {});
+  }
+
+  async console(workspaceId: string): Promise<string> {
+    return (await this.#find(workspaceId).live?.console()) ?? "";
+  }
+
+  create(input: CreateMachine): Promise<MachineInfo> {
+    return this.#lock.run(input.workspaceId, async () => {
+      const known = this.#machines.get(input.workspaceId);
+      if (known) {
+        if (known.record.generation === input.generation && known.record.state === "running") return toInfo(known);
+        if (known.record.generation < input.generation && !known.live) return await this.#bringBack(known, input);
+        throw new DormouseError("already_exists", `${input.workspaceId} has a machine here already`);
+      }
+      const template = this.#template(input.template);
+      const startedMs = performance.now();
+      const { snapshot } = input;
+      const usesPool = !snapshot && sameResources(template.resources, input.resources);
+      const warm = usesPool ? this.#pool.take() : undefined;
+      const machine = warm ?? newMachine(template, input.resources);
+      try {
+        const { workspaceId, generation, hostname, env, folder } = input;
+        Object.assign(machine.record, {
+          workspaceId,
+          generation,
+          hostname,
+          env,
+          folder,
+          state: "starting",
+          booted: !usesPool && !snapshot,
+        });
+        this.#machines.set(workspaceId, machine);
+        await this.#options.store.save(machine.record);
+        if (warm) await warm.live?.resume();
+        else if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
+        else if (usesPool) await this.#waker.fromTemplate(machine);
+        else await this.#waker.fromDrives(machine);
+        const step = warm ? "claim" : snapshot ? "fork" : usesPool ? "restore" : "boot";
+        machine.timingsMs = { [step]: performance.now() - startedMs };
+        await this.#settle(machine);
+        machine.timingsMs.total = performance.now() - startedMs;
+        return toInfo(machine);
+      } catch (error) {
+        this.#machines.delete(input.workspaceId);
+        await this.#end(machine).catch(this.#logFailure(machine));
+        throw error;
+      }
+    });
+  }
+
+  hibernate(ref: MachineRef): Promise<MachineInfo> {
+    return this.#interrupting(ref.workspaceId, async () => {
+      const machine = this.#findGeneration(ref);
+      if (machine.record.state === "hibernated") return toInfo(machine);
+      if (!machine.live || machine.record.state !== "running") {
+        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
+      }
+      await this.#change(machine, { state: "hibernating" });
+      try {
+        await this.#keeper.sleep(machine, machine.live);
+      } catch (error) {
+        await this.#stayAwake(machine, machine.live, error);
+        throw error;
+      }
+      await machine.live.kill();
+      machine.live = undefined;
+      machine.activity = undefined;
+      await this.#change(machine, { state: "hibernated", slot: null });
+      await this.#options.store.tidy(machine.record);
+      return toInfo(machine);
+    });
+  }
+
+  /**
+   * With `snapshotId` it goes back to that snapshot, whatever it is now.
+   * @throws DormouseError `not_found` naming what is not there; a machine that ran runs on then.
+   */
+  wake(ref: MachineRef & { env: Record<string, string>; snapshotId?: string | undefined }): Promise<MachineInfo> {
+    return this.#interrupting(ref.workspaceId, async () => {
+      const machine = this.#find(ref.workspaceId);
+      const { record } = machine;
+      if (record.generation > ref.generation) throw staleGeneration(ref, record);
+      const { snapshotId } = ref;
+      const isDone = record.state === "running" && record.generation === ref.generation;
+      if (snapshotId === undefined || isDone) {
+        return record.state === "running" ? toInfo(machine) : await this.#bringBack(machine, ref);
+      }
+      const snapshot = { workspaceId: ref.workspaceId, id: snapshotId };
+      // First whether it is there, then give up what is.
+      await this.#options.timeline.open(snapshot);
+      await machine.live?.kill();
+      machine.live = undefined;
+      return await this.#bringBack(machine, ref, snapshot);
+    });
+  }
+
+  /** Keeps a running machine's moment; it stands still for some milliseconds. Answers when it is durable. */
+  snapshot(
+    ref: MachineRef & { reason: SnapshotInfo["reason"]; name?: string | undefined },
+    options: { signal?: AbortSignal } = {},
+  ): Promise<SnapshotInfo> {
+    return this.#interrupting(ref.workspaceId, async () => {
+      const machine = this.#findGeneration(ref);
+      if (!machine.live || machine.record.state !== "running") {
+        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
+      }
+      const { reason, name } = ref;
+      const snapshot = await this.#keeper.keep(machine, machine.live, { reason, name, withFacts: true, ...options });
+      await this.#change(machine, {});
+      return snapshot;
+    });
+  }
+
+  snapshots(workspaceId: string): Promise<SnapshotInfo[]> {
+    return this.#options.timeline.list(workspaceId);
+  }
+
+  /** @throws DormouseError `not_found`, or `failed_precondition` for the one that the workspace needs. */
+  deleteSnapshot(snapshot: SnapshotRef): Promise<void> {
+    return this.#lock.run(snapshot.workspaceId, async () => {
+      const newest = this.#machines.get(snapshot.workspaceId)?.record.lastSnapshot;
+      if (newest?.id === snapshot.id) {
+        throw new DormouseError(
+          "failed_precondition",
+          `snapshot ${snapshot.id} is the newest: what the workspace goes on from`,
+        );
+      }
+      await this.#options.timeline.remove(snapshot);
+    });
+  }
+
+  delete(ref: MachineRef): Promise<void> {
+    return this.#interrupting(ref.workspaceId, async () => {
+      const machine = this.#machines.get(ref.workspaceId);
+      if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
+      if (machine) await this.#end(machine);
+      this.#machines.delete(ref.workspaceId);
+      await this.#options.timeline.removeAll(ref.workspaceId);
+    });
+  }
+
+  /** Ends the service. With `hibernate` every running machine is put to sleep first; without, all run on. */
+  async stop(options: { hibernate: boolean }): Promise<void> {
+    this.#stopping.abort(new DormouseError("cancelled", "the host is stopping"));
+    await Promise.all(this.#loops);
+    await this.#options.moments.close();
+    if (options.hibernate) {
+      await this.#pool.close();
+      // What is being started or woken is waited for: `hibernate` takes its turn.
+      const settled = ["dead", "hibernated"];
+      const running = [...this.#machines.values()].filter(({ record }) => !settled.includes(record.state));
+      const refs = running.map(({ record }) => ({
+        workspaceId: record.workspaceId ?? "",
+        generation: record.generation,
+      }));
+      const results = await Promise.allSettled(refs.map((ref) => this.hibernate(ref)));
+      for (const result of results) {
+        if (result.status === "rejected") this.#options.log.error("machine not put to sleep", { error: result.reason });
+      }
+    }
+    this.#watchers.close();
+  }
+
+  /** Runs a change of a workspace's machine; a snapshot that is only taken because its minute is over gives way. */
+  #interrupting<T>(workspaceId: string, work: () => Promise<T>): Promise<T> {
+    this.#machines.get(workspaceId)?.periodic?.abort(new DormouseError("aborted", "something else was asked for"));
+    return this.#lock.run(workspaceId, work);
+  }
+
+  /** Keeps the machines that have run on for as long as the interval, one after the other. */
+  async #keepDue(): Promise<void> {
+    const { snapshotEveryMs, log } = this.#options;
+    if (snapshotEveryMs === 0) return;
+    for (const machine of this.#machines.values()) {
+      const { workspaceId, startedMs, lastSnapshot } = machine.record;
+      if (this.#stopping.signal.aborted || machine.record.state !== "running" || workspaceId === null) continue;
+      const sinceMs = Math.max(machine.triedMs, startedMs ?? 0, lastSnapshot?.createdMs ?? 0);
+      if (Date.now() - sinceMs < snapshotEveryMs) continue;
+      await this.#lock
+        .run(workspaceId, () => this.#keepPeriodically(machine))
+        .catch((error: unknown) => {
+          if (DormouseError.from(error).code !== "aborted") log.warn("no snapshot this time", { workspaceId, error });
+        });
+    }
+  }
+
+  async #keepPeriodically(machine: Machine): Promise<void> {
+    const { live, record } = machine;
+    if (!live || record.state !== "running") return;
+    machine.periodic = new AbortController();
+    const signal = AbortSignal.any([machine.periodic.signal, this.#stopping.signal]);
+    try {
+      // Nobody has used it since: then its repository is as it was, and asking would only keep it busy.
+      const isUsed = (machine.activity?.use(Date.now()).activeMs ?? 0) > (record.lastSnapshot?.createdMs ?? 0);
+      await this.#keeper.keep(machine, live, { reason: "periodic", withFacts: isUsed, signal });
+      await this.#change(machine, {});
+    } finally {
+      machine.periodic = undefined;
+    }
+  }
+
+  async #lookAround(): Promise<void> {
+    const { guest, log } = this.#options;
+    for (const machine of this.#machines.values()) {
+      const { live, activity } = machine;
+      if (!live || !activity || machine.record.state !== "running") continue;
+      const before = activity.use(Date.now()).keptAwakeBy;
+      const source = { activity: () => guest.activity(addressOf(machine)), cpuMs: () => live.cpuMs() };
+      await activity.look(source, Date.now()).catch((error: unknown) => {
+        log.debug("a machine's activity is not known", { workspaceId: machine.record.workspaceId, error });
+      });
+      if (activity.use(Date.now()).keptAwakeBy !== before) this.#watchers.publish(toInfo(machine));
+    }
+  }
+
+  /** A machine that would not go to sleep is still what it was, and serves on. */
+  async #stayAwake(machine: Machine, live: LiveMachine, cause: unknown): Promise<void> {
+    try {
+      await live.resume();
+      await this.#options.guest.thaw(addressOf(machine));
+      await this.#change(machine, { state: "running" });
+    } catch (error) {
+      this.#logFailure(machine)(error);
+      await this.#giveUp(machine, `could not be put to sleep: ${DormouseError.from(cause).message}`);
+    }
+  }
+
+  /** For what happens in the background, where nobody waits for an error. */
+  #logFailure(machine: Machine): (error: unknown) => void {
+    const { machineId, workspaceId } = machine.record;
+    return (error) =>
+      this.#options.log.error("the end of a machine was not handled", { machineId, workspaceId, error });
+  }
+
+  /** Whoever has a workspace goes before what is kept ready: the pool gives its machines up one by one. */
+  async #withRoom<T>(start: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await start();
+      } catch (error) {
+        const spare = DormouseError.from(error).code === "resource_exhausted" ? this.#pool.take() : undefined;
+        if (!spare) throw error;
+        await this.#end(spare);
+      }
+    }
+  }
+
+  /**
+   * A machine without a process gets one again: from a snapshot that is named, from its sleep, else from its drive, as
+   * after a power cut.
+   */
+  async #bringBack(
+    machine: Machine,
+    next: { generation: number; env: Record<string, string> },
+    snapshot?: SnapshotRef,
+  ): Promise<MachineInfo> {
+    const { record } = machine;
+    const startedMs = performance.now();
+    const { generation, env } = next;
+    const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
+    await this.#change(machine, { state: "waking", generation, env, reason: null });
+    try {
+      if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
+      else if (record.start) await this.#waker.fromMoment(machine);
+      else await this.#waker.fromDrives(machine);
+      machine.timingsMs = { [kind]: performance.now() - startedMs };
+      await this.#settle(machine);
+      machine.timingsMs.total = performance.now() - startedMs;
+    } catch (error) {
+      await machine.live?.kill();
+      machine.live = undefined;
+      const reason = `could not be woken: ${DormouseError.from(error).message}`;
+      await this.#change(machine, { state: record.start ? "hibernated" : "dead", slot: null, reason });
+      throw error;
+    }
+    await this.#options.store.tidy(record);
+    return toInfo(machine);
+  }
+
+  /** A machine restored, warmed by the requests a first user sends, and paused. */
+  async #makeWarm(signal: AbortSignal): Promise<Machine> {
+    const [template] = this.#options.templates;
+    if (!template) throw new DormouseError("failed_precondition", "this host has no template");
+    const machine = newMachine(template, template.resources);
+    const live = await this.#waker.warm(machine, signal).catch(async (error: unknown) => {
+      await this.#end(machine);
+      throw error;
+    });
+    live.died
+      .then(async () => {
+        this.#pool.remove(machine);
+        if (machine.record.workspaceId === null) await this.#end(machine);
+      })
+      .catch(this.#logFailure(machine));
+    return machine;
+  }
+
+  /** Gives a machine that has just come to life its identity, then says that it runs. */
+  async #settle(machine: Machine): Promise<void> {
+    const { live, record } = machine;
+    if (!live) throw new DormouseError("internal", "a machine without a process cannot be identified");
+    record.slot = live.slotIndex;
+    const beforeMs = performance.now();
+    await this.#waker.identify(machine);
+    machine.timingsMs.identify = performance.now() - beforeMs;
+    machine.activity = new Activity(Date.now());
+    await this.#change(machine, { state: "running", startedMs: Date.now() });
+    this.#noticeDeath(machine, live);
+  }
+
+  #noticeDeath(machine: Machine, live: LiveMachine): void {
+    const onDeath = async (reason: string) => {
+      if (machine.live !== live || !machine.record.workspaceId) return;
+      await this.#lock.run(machine.record.workspaceId, async () => {
+        if (machine.live === live) await this.#giveUp(machine, reason);
+      });
+    };
+    live.died.then(onDeath).catch(this.#logFailure(machine));
+  }
+
+  async #giveUp(machine: Machine, reason: string): Promise<void> {
+    await machine.live?.kill();
+    machine.live = undefined;
+    machine.activity = undefined;
+    await this.#change(machine, { state: "dead", slot: null, reason });
+    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason });
+  }
+
+  async #change(machine: Machine, change: Partial<MachineRecord>): Promise<void> {
+    Object.assign(machine.record, change);
+    await this.#options.store.save(machine.record);
+    this.#watchers.publish(toInfo(machine));
+  }
+
+  async #end(machine: Machine): Promise<void> {
+    await machine.live?.kill();
+    machine.live = undefined;
+    await this.#options.store.remove(machine.record.machineId);
+  }
+
+  async #recover(record: MachineRecord): Promise<void> {
+    const { log, starter } = this.#options;
+    const machine: Machine = { record, timingsMs: {}, triedMs: 0 };
+    try {
+      const settled = record.state === "hibernated" || record.state === "dead";
+      machine.live = settled ? undefined : await starter.adopt(record);
+      if (record.workspaceId === null || record.state === "starting") return await this.#end(machine);
+      this.#machines.set(record.workspaceId, machine);
+      if (settled) return;
+      if (machine.live) return await this.#adopt(machine, machine.live);
+      if (record.start) return await this.#change(machine, { state: "hibernated", slot: null });
+      await this.#giveUp(machine, `its process ended while it was ${record.state} and no host daemon ran`);
+    } catch (error) {
+      log.error("machine could not be taken over", { machineId: record.machineId, error });
+      const reason = `could not be taken over: ${DormouseError.from(error).message}`;
+      if (record.workspaceId) await this.#giveUp(machine, reason).catch(this.#logFailure(machine));
+    }
+  }
+
+  /** A machine runs on from the last daemon; what that one was about to do with it is undone. */
+  async #adopt(machine: Machine, live: LiveMachine): Promise<void> {
+    const { record } = machine;
+    if (record.state === "waking") throw new DormouseError("aborted", "its wake was interrupted");
+    // Its sleep is whole: it was about to be ended.
+    if (record.state === "hibernating" && record.start) {
+      await live.kill();
+      machine.live = undefined;
+      return await this.#change(machine, { state: "hibernated", slot: null });
+    }
+    machine.activity = new Activity(Date.now());
+    // Whatever its daemon was doing with it when it died: a sleep or a snapshot may have left it standing still.
+    await live.resume();
+    await this.#options.guest.thaw(addressOf(machine)).catch((error: unknown) => {
+      // One that runs and is too busy to answer is not given up for that.
+      if (record.state !== "running") throw error;
+      this.#options.log.warn("an adopted machine does not answer yet", { workspaceId: record.workspaceId, error });
+    });
+    if (record.state === "hibernating") await this.#change(machine, { state: "running" });
+    this.#noticeDeath(machine, live);
+    this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
+  }
+
+  #template(name: string): HostTemplate {
+    const template = this.#options.templates.find((candidate) => candidate.name === name);
+    if (template) return template;
+    const names = this.#options.templates.map((candidate) => candidate.name).join(", ");
+    throw new DormouseError("not_found", `there is no template ${name}; there are: ${names}`);
+  }
+
+  #find(workspaceId: string): Machine {
+    const machine = this.#machines.get(workspaceId);
+    if (!machine) throw new DormouseError("not_found", `this host has no machine of ${workspaceId}`);
+    return machine;
+  }
+
+  #findGeneration(ref: MachineRef): Machine {
+    const machine = this.#find(ref.workspaceId);
+    if (machine.record.generation !== ref.generation) throw staleGeneration(ref, machine.record);
+    return machine;
+  }
+}
+
+function sameResources(a: Resources, b: Resources): boolean {
+  return a.vcpus === b.vcpus && a.memoryMib === b.memoryMib && a.diskGib === b.diskGib;
+}
+
+function staleGeneration(ref: MachineRef, record: MachineRecord): DormouseError {
+  return new DormouseError(
+    "aborted",
+    `generation is ${ref.generation}; the machine of ${ref.workspaceId} has generation ${record.generation}`,
+  );
+}

@@ -1,0 +1,68 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Logger } from "@dormouse/base";
+import { createQemuVmm, probeAccelerator, type Vmm } from "@dormouse/compute";
+import type { Artifacts } from "@dormouse/image";
+import { createSlotPool, maxSlots, type SlotPool } from "@dormouse/network";
+
+/** What machines are made of on this host: the VMM and the network slots. */
+export interface Runtime {
+  vmm: Vmm;
+  slots: SlotPool;
+  /** Ends and removes what no one took over, of machines and of networks. */
+  reclaim(known: { machineIds: readonly string[]; slotIndexes: readonly number[] }): Promise<void>;
+  /** Closes; the slots named stay as they are, for the next daemon. */
+  close(options?: { keep: readonly number[] }): Promise<void>;
+}
+
+export interface RuntimeOptions {
+  vmm: Vmm;
+  /** Names the namespaces; also keeps the users of two platforms' machines apart. */
+  namePrefix: string;
+  slotsAhead: number;
+  log: Logger;
+}
+
+/** The VMM that this host really runs, found out by booting once per boot of the host. */
+export async function openVmm(options: {
+  dataDir: string;
+  cacheDir: string;
+  artifacts: Pick<Artifacts, "kernel" | "initramfs">;
+  signal?: AbortSignal;
+}): Promise<Vmm> {
+  const { dataDir, cacheDir, artifacts, signal } = options;
+  const { accelerator } = await probeAccelerator({ ...artifacts, cacheDir, signal });
+  const drives = join(dataDir, "machines");
+  await mkdir(drives, { recursive: true, mode: 0o711 });
+  // Beside its own folder a VMM sees what was built and the drives; file modes keep it from its neighbours'.
+  return await createQemuVmm({ machinesDir: join(dataDir, "vmm"), accelerator, folders: [cacheDir, drives], cacheDir });
+}
+
+/** Opens the slots beside a VMM. Needs root. */
+export async function openRuntime({ vmm, namePrefix, slotsAhead, log }: RuntimeOptions): Promise<Runtime> {
+  const uidBase = uidBaseOf(namePrefix);
+  const slots = await createSlotPool({ namePrefix, uidBase, size: slotsAhead, max: maxSlots, logger: log });
+  return {
+    vmm,
+    slots,
+    async reclaim({ machineIds, slotIndexes }) {
+      const leftover = (await vmm.list()).filter((id) => !machineIds.includes(id));
+      for (const id of leftover) {
+        log.warn("machine of nobody is ended", { machineId: id });
+        await vmm.reclaim(id);
+      }
+      await slots.reclaim(slotIndexes);
+    },
+    close: (options) => slots.close(options),
+  };
+}
+
+// Beyond what useradd, systemd and container engines give out by default.
+const firstUid = 1_000_000_000;
+
+/** Slot n's machine runs as this user plus n; each prefix has a range of its own. */
+function uidBaseOf(namePrefix: string): number {
+  let number = 0;
+  for (const letter of namePrefix) number = (number * 31 + letter.charCodeAt(0)) % 60_000;
+  return firstUid + number * maxSlots;
+}

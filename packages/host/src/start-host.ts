@@ -1,0 +1,125 @@
+import { statfs } from "node:fs/promises";
+import { availableParallelism, totalmem } from "node:os";
+import { join } from "node:path";
+import { DormouseError, disposer, type Logger } from "@dormouse/base";
+import { createLanes } from "@dormouse/compute";
+import {
+  createCachedStore,
+  createFileStore,
+  createS3Store,
+  createSnapshotStore,
+  type StorageKey,
+} from "@dormouse/storage";
+import { createAgentTokens } from "./agent-token.ts";
+import type { HostConfig } from "./config.ts";
+import { createGuestLink } from "./guest-link.ts";
+import { HostService } from "./host-service.ts";
+import { MachineStore } from "./machine-record.ts";
+import { createMachineStarter } from "./machine-starter.ts";
+import { Moments } from "./moments.ts";
+import { openRuntime, openVmm } from "./runtime.ts";
+import { startServer } from "./server.ts";
+import { loadTemplates } from "./template-folder.ts";
+import { Templates } from "./templates.ts";
+import { Timeline } from "./timeline.ts";
+
+/** A running host daemon. */
+export interface RunningHost {
+  url: string;
+  /** Ends it; machines are put to sleep, or run on for the next daemon to adopt. */
+  stop(options: { hibernate: boolean }): Promise<void>;
+}
+
+const mib = 1024 * 1024;
+
+/**
+ * Composes the runtime and serves it. What an earlier daemon left running is adopted.
+ * @throws DormouseError `failed_precondition` when the base template has not been made yet.
+ */
+export async function startHost(config: HostConfig, log: Logger): Promise<RunningHost> {
+  await using stack = disposer();
+  const known = await loadTemplates(config.cacheDir, log);
+  const base = known.find((candidate) => candidate.hash === config.templateHash);
+  if (!base) {
+    throw new DormouseError(
+      "failed_precondition",
+      `there is no base template ${config.templateHash} in ${config.cacheDir}`,
+    );
+  }
+  const { artifacts } = base;
+  const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
+  stack.add(() => vmm.close());
+  const { namePrefix, slotsAhead } = config;
+  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead, log });
+  stack.add(() => runtime.close());
+  const { slots } = runtime;
+  const lanes = createLanes({
+    cores: availableParallelism(),
+    vcpusPerCore: config.vcpusPerCore,
+    memoryMib: Math.max(0, totalmem() / mib - config.reservedMemoryMib),
+    overheadMib: vmm.capabilities.overheadMib,
+  });
+  const store = new MachineStore(join(config.dataDir, "machines"));
+  const timeline = await openTimeline(config, log);
+  const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
+  const templates = await Templates.open({ cacheDir: config.cacheDir, known, timeline, log }, needed);
+  const template = (hash: string) => templates.get(hash);
+  const starter = createMachineStarter({ vmm, lanes, slots, store, template, log });
+  const moments = new Moments({ store, timeline, templates });
+  const service = await HostService.start({
+    store,
+    starter,
+    guest: createGuestLink(),
+    templates: [base],
+    template,
+    timeline,
+    moments,
+    tokens: createAgentTokens(config.agentSecret),
+    snapshotEveryMs: config.snapshotEveryMs,
+    poolSize: config.poolSize,
+    capacity: async () => {
+      const disk = await statfs(config.dataDir);
+      const counts = slots.counts();
+      const total = counts.prepared + counts.allocated + counts.leftover + counts.releasing + counts.free;
+      return {
+        ...lanes.facts(),
+        diskFreeBytes: disk.bavail * disk.bsize,
+        slots: { total, free: counts.prepared + counts.free },
+      };
+    },
+    log,
+  });
+  await runtime.reclaim({ machineIds: service.machineIds(), slotIndexes: service.slotIndexes() });
+  const server = await startServer({ service, token: config.token, listen: config.listen, log });
+  stack.release();
+  service.begin();
+  log.info("host is ready", { url: server.url, machines: service.list().length });
+  return {
+    url: server.url,
+    async stop({ hibernate }) {
+      await server.close();
+      await service.stop({ hibernate });
+      await runtime.close({ keep: service.slotIndexes() });
+      await vmm.close();
+    },
+  };
+}
+
+async function openTimeline(config: HostConfig, log: Logger): Promise<Timeline> {
+  const { snapshotStore, snapshotKey } = config;
+  const objects =
+    snapshotStore?.kind === "s3"
+      ? await createCachedStore({
+          objects: createS3Store({ ...snapshotStore, isPathStyle: snapshotStore.endpoint !== undefined }),
+          folder: join(config.dataDir, "snapshot-cache"),
+          maxBytes: config.snapshotCacheMib * mib,
+        })
+      : await createFileStore({ folder: snapshotStore?.folder ?? join(config.dataDir, "snapshots") });
+  const key: StorageKey | undefined = snapshotKey && {
+    id: snapshotKey.id,
+    bytes: Buffer.from(snapshotKey.secret, "base64"),
+  };
+  const store = createSnapshotStore({ objects, findKey: (id) => (id === key?.id ? key : undefined) });
+  const retention = { tiers: config.retention };
+  return new Timeline({ store, key, retention, sharesTemplates: snapshotStore !== undefined, log });
+}

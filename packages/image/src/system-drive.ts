@@ -1,0 +1,75 @@
+import { chmod, copyFile, mkdir, symlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { DormouseError } from "@dormouse/base";
+import { contentHash, run } from "@dormouse/base/node";
+import { type BuildContext, cached, defaultCacheDir } from "./cache.ts";
+import { packErofs } from "./erofs.ts";
+import { fileHash } from "./file-hash.ts";
+
+const recipeVersion = "1";
+const busyboxFile = "/bin/busybox";
+
+/** The programs the system drive is made of. */
+export interface SystemDriveInputs {
+  /** Static executable that becomes the guest's PID 1, `/sbin/dormouse-init`. */
+  initBinary: string;
+  /** The agent, bundled into one ES module, `/agent/agent.mjs`. */
+  agentFile: string;
+  /** Node's executable; the shared libraries it needs here are brought along. */
+  nodeBinary: string;
+}
+
+/** An EROFS drive (`vda`) with all that Dormouse itself runs in a guest. */
+export interface SystemDrive {
+  hash: string;
+  path: string;
+}
+
+/**
+ * Packs the system drive. It brings its own Node with loader and libraries, so that
+ * the agent runs whatever the user's image holds, be it Alpine or nothing at all.
+ * @throws DormouseError `not_found` when an input is missing.
+ */
+export async function buildSystemDrive(inputs: SystemDriveInputs, context: BuildContext = {}): Promise<SystemDrive> {
+  const cacheDir = context.cacheDir ?? defaultCacheDir();
+  const files = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile];
+  const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
+  const hash = await contentHash("system-drive", recipeVersion, ...hashes);
+  const build = async (folder: string) => {
+    const root = join(folder, "root");
+    await install(inputs.initBinary, join(root, "sbin/dormouse-init"), 0o755);
+    await install(inputs.agentFile, join(root, "agent/agent.mjs"), 0o644);
+    await install(inputs.nodeBinary, join(root, "bin/node"), 0o755);
+    await install(busyboxFile, join(root, "bin/busybox"), 0o755);
+    await symlink("busybox", join(root, "bin/sh"));
+    for (const library of await sharedLibraries(inputs.nodeBinary)) {
+      const isLoader = basename(library).startsWith("ld-linux");
+      await install(library, join(root, isLoader ? "lib64" : "lib/x86_64-linux-gnu", basename(library)), 0o755);
+    }
+    await packErofs({ tree: root, file: join(folder, "system.erofs"), ownedByRoot: true }, context.signal);
+    await run("rm", ["-r", root]);
+  };
+  const folder = await cached({ name: "system-drive", hash, title: "Packing the system drive", build }, context);
+  return { hash, path: join(folder, "system.erofs") };
+}
+
+/** Files that ldd finds for a dynamic executable, the loader included; none for a static one. */
+export async function sharedLibraries(executable: string): Promise<string[]> {
+  const { stdout, stderr } = await run("ldd", [executable], { okCodes: [0, 1] });
+  if (/not a dynamic executable|statically linked/.test(stdout + stderr)) return [];
+  const missing = /^\s*(\S+) => not found$/m.exec(stdout);
+  if (missing) throw new DormouseError("failed_precondition", `${executable} needs ${missing[1]}, which is not here`);
+  return [...stdout.matchAll(/(?:=>\s*)?(\/\S+) \(0x/g)].flatMap(([, path]) => (path ? [path] : []));
+}
+
+async function install(from: string, to: string, mode: number): Promise<void> {
+  await mkdir(dirname(to), { recursive: true });
+  await copyFile(from, to);
+  await chmod(to, mode);
+}
+
+function hashOf(path: string, cacheDir: string): Promise<string> {
+  return fileHash(path, cacheDir).catch((error) => {
+    throw new DormouseError("not_found", `the system drive needs ${path}, which cannot be read`, { cause: error });
+  });
+}

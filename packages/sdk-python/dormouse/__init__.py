@@ -1,0 +1,9 @@
+"""Client of Dormouse: workspaces, their files and commands. Standard library only."""
+
+from .errors import DormouseError
+from .filesystem import Entry, Filesystem
+from .process import ExecResult
+from .workspace import Workspace
+
+__all__ = ["DormouseError", "Entry", "ExecResult", "Filesystem", "Workspace"]
+__version__ = "0.1.0"

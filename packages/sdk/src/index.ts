@@ -1,0 +1,28 @@
+export { DormouseError, type ErrorCode } from "@dormouse/base";
+export type {
+  ExecResult,
+  FileChange,
+  FileEntry,
+  GitBranch,
+  GitCommit,
+  GitProgress,
+  GitStatus,
+  ListeningPort,
+  PtyInfo,
+  Snapshot,
+  Template,
+  Workspace as WorkspaceInfo,
+  WorkspaceEvent,
+  WorkspaceState,
+} from "@dormouse/contract";
+export { saveCredentials } from "#credentials";
+export type { ConnectionState } from "./channel.ts";
+export { type ApiClient, Connection, type ConnectionOptions, type GuestClient } from "./connection.ts";
+export type { Credentials } from "./credentials.ts";
+export type { Command, ExecOptions } from "./exec.ts";
+export type { Files, WatchOptions, WriteOptions } from "./files.ts";
+export type { Git, GitTransferOptions } from "./git.ts";
+export type { PortChange, Ports } from "./ports.ts";
+export type { FollowProcessOptions, OutputCallback, Process } from "./process.ts";
+export type { CreateTerminalOptions, FollowTerminalOptions, Terminal, TerminalExit, Terminals } from "./pty.ts";
+export { type CreateOptions, type ForkOptions, type ForkOutcome, type Via, Workspace } from "./workspace.ts";

@@ -1,0 +1,3 @@
+import { openPage } from "./page/open-page.ts";
+
+void openPage();

@@ -1,0 +1,23 @@
+/** Settings where Dormouse departs from VS Code's own defaults. Each user can set them otherwise. */
+export const configurationDefaults: Readonly<Record<string, unknown>> = {
+  "window.autoDetectColorScheme": true,
+  // What is typed is kept by hot exit; writing it to the machine stays the user's decision.
+  "files.autoSave": "off",
+  "files.hotExit": "onExitAndWindowClose",
+  "workbench.startupEditor": "none",
+  "workbench.secondarySideBar.defaultVisibility": "hidden",
+  "workbench.layoutControl.type": "toggles",
+  // No assistant is part of the product, so nothing in it should ask to set one up.
+  "chat.disableAIFeatures": true,
+  "chat.commandCenter.enabled": false,
+  "telemetry.telemetryLevel": "off",
+  "security.workspace.trust.enabled": false,
+  "extensions.ignoreRecommendations": true,
+  "terminal.integrated.enablePersistentSessions": true,
+  "terminal.integrated.scrollback": 5000,
+  "terminal.integrated.initialHint": false,
+  // The machine's own locale is right; the browser's may not be installed there.
+  "terminal.integrated.detectLocale": "off",
+  "json.schemaDownload.enable": false,
+  "scm.alwaysShowActions": false,
+};

@@ -1,0 +1,37 @@
+import { ExtensionHostKind, registerExtension } from "@codingame/monaco-vscode-api/extensions";
+import type * as vscode from "vscode";
+import { workspaceContributions } from "../features/contributions.ts";
+import { imagePreviewContributions } from "../features/image-preview.ts";
+import { sourceControlContributions } from "../source-control/contributions.ts";
+
+/** VS Code's extension API as the page's own features use it. */
+export type Api = typeof vscode;
+
+/**
+ * The extension in whose name the page's own features speak to the editor. It runs in
+ * the page itself and may use proposed interfaces.
+ */
+export async function registerDormouseExtension(): Promise<Api> {
+  const contributions = [sourceControlContributions, workspaceContributions];
+  const { getApi } = registerExtension(
+    {
+      name: "workbench",
+      publisher: "dormouse",
+      displayName: "Dormouse",
+      version: "1.0.0",
+      engines: { vscode: "*" },
+      enabledApiProposals: ["textSearchProvider2", "fileSearchProvider2", "scmActionButton", "scmValidation"],
+      contributes: {
+        commands: contributions.flatMap(({ commands }) => commands),
+        keybindings: contributions.flatMap(({ keybindings }) => keybindings),
+        colors: sourceControlContributions.colors,
+        configuration: sourceControlContributions.configuration,
+        menus: sourceControlContributions.menus,
+        customEditors: imagePreviewContributions.customEditors,
+      },
+    },
+    ExtensionHostKind.LocalProcess,
+    { system: true },
+  );
+  return getApi();
+}

@@ -1,0 +1,115 @@
+import "vscode/localExtensionHost";
+import { INotificationService, initialize, StandaloneServices } from "@codingame/monaco-vscode-api";
+import { URI } from "@codingame/monaco-vscode-api/vscode/vs/base/common/uri";
+import { IExplorerService } from "@codingame/monaco-vscode-api/vscode/vs/workbench/contrib/files/browser/files.service";
+import { IWorkbenchLayoutService } from "@codingame/monaco-vscode-api/vscode/vs/workbench/services/layout/browser/layoutService.service";
+import { LifecyclePhase } from "@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle";
+import { ILifecycleService } from "@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle.service";
+import { initUserConfiguration } from "@codingame/monaco-vscode-configuration-service-override";
+import { createIndexedDBProviders, registerCustomProvider } from "@codingame/monaco-vscode-files-service-override";
+import { initUserKeybindings } from "@codingame/monaco-vscode-keybindings-service-override";
+import type { UserSettings, Workspace } from "@dormouse/contract";
+import type { Channel } from "../channel/channel.ts";
+import { fileTransfer } from "../file-transfer.ts";
+import { configurationDefaults } from "./defaults.ts";
+import { GuestFileSystem } from "./file-system.ts";
+import { workbenchServices } from "./services.ts";
+import { GuestTerminals } from "./terminal/backend.ts";
+import { layoutStore } from "./terminal/layout.ts";
+import { registerWorkers } from "./workers.ts";
+import "./built-in-extensions.ts";
+
+/** What the workbench is started with. */
+export interface StartOptions {
+  workspace: Workspace;
+  channel: Channel;
+  settings: UserSettings;
+  /** Address of the agent's HTTP routes, without a slash at the end. */
+  guestUrl: string;
+}
+
+/** The workbench on its page. */
+export interface StartedWorkbench {
+  files: GuestFileSystem;
+  /** Resolves when editors and views of the last visit are back and keys do what they should. */
+  restored: Promise<void>;
+}
+
+/** Builds the workbench into the page. Called once. */
+export async function startWorkbench(options: StartOptions): Promise<StartedWorkbench> {
+  const { workspace, channel } = options;
+  registerWorkers();
+  const leaving = watchLeaving();
+  const files = new GuestFileSystem(channel, fileTransfer(options.guestUrl));
+  const terminals = new GuestTerminals({
+    channel,
+    workspaceId: workspace.id,
+    folder: workspace.folder,
+    layouts: layoutStore(workspace.id, localStorage),
+    isLeaving: leaving,
+    report: (problem) => StandaloneServices.get(INotificationService).warn(problem),
+  });
+
+  registerCustomProvider("file", files);
+  await createIndexedDBProviders();
+  await Promise.all([
+    initUserConfiguration(options.settings.settings || "{}\n", { overwrite: true }),
+    initUserKeybindings(options.settings.keybindings || "[]\n", { overwrite: true }),
+  ]);
+
+  const container = document.createElement("div");
+  container.id = "workbench";
+  document.body.append(container);
+  await initialize(
+    workbenchServices(terminals),
+    container,
+    {
+      enableWorkspaceTrust: false,
+      workspaceProvider: {
+        trusted: true,
+        // Identified by the workspace, so that two workspaces with equal folders keep apart what they remember.
+        workspace: { folderUri: URI.file(workspace.folder), id: workspace.id },
+        open: async () => {
+          location.href = "/";
+          return true;
+        },
+      },
+      configurationDefaults: {
+        ...configurationDefaults,
+        "window.title": `\${dirty}\${activeEditorShort}\${separator}${workspace.name}`,
+      },
+      productConfiguration: { nameShort: "Dormouse", nameLong: "Dormouse", applicationName: "dormouse" },
+    },
+    { userHome: URI.file("/home/dev") },
+  );
+  // The editor's command for it would show the explorer too, in place of the view that is open.
+  files.onDidMissChanges(() => void StandaloneServices.get(IExplorerService).refresh());
+  return { files, restored: whenRestored() };
+}
+
+/** The phase alone comes after two seconds at the latest: a view opened then gives way to the one of the last visit. */
+async function whenRestored(): Promise<void> {
+  await Promise.all([
+    StandaloneServices.get(ILifecycleService).when(LifecyclePhase.Restored),
+    StandaloneServices.get(IWorkbenchLayoutService).whenRestored,
+  ]);
+}
+
+/** Tells whether the page is being left, which the editor itself only tells some of its parts. */
+function watchLeaving(): () => boolean {
+  let isLeaving = false;
+  window.addEventListener("pagehide", () => {
+    isLeaving = true;
+  });
+  // The editor's own handler may ask the user to stay; then the page becomes visible again at once.
+  window.addEventListener("beforeunload", () => {
+    isLeaving = true;
+    setTimeout(() => {
+      isLeaving = false;
+    });
+  });
+  window.addEventListener("pageshow", () => {
+    isLeaving = false;
+  });
+  return () => isLeaving;
+}

@@ -1,0 +1,74 @@
+import type { UserSettings, Workspace } from "@dormouse/contract";
+import type { PageAddress } from "./address.ts";
+import type { Api } from "./api.ts";
+import { openChannel } from "./channel/channel.ts";
+import { registerImagePreview } from "./features/image-preview.ts";
+import { registerSearch } from "./features/search.ts";
+import { registerTimeline } from "./features/timeline.ts";
+import { registerWorkspaceStatus } from "./features/workspace-status.ts";
+import { toEditorPath } from "./paths.ts";
+import { registerSourceControl } from "./source-control/source-control.ts";
+import { registerDormouseExtension } from "./vscode/extension.ts";
+import { registerQuickDiffGutter } from "./vscode/quick-diff-gutter.ts";
+import { startWorkbench } from "./vscode/start.ts";
+import { waitForRestoredTerminals } from "./vscode/terminal/focus-command.ts";
+import { syncUserSettings } from "./vscode/user-settings.ts";
+import { workspaceLink } from "./workspace-link.ts";
+
+/** What {@link openWorkbench} opens. */
+export interface OpenOptions {
+  api: Api;
+  /** A workspace that runs. */
+  workspace: Workspace;
+  settings: UserSettings;
+  file: PageAddress["file"];
+  /** Called when the workbench can be seen, a little before everything in it works. */
+  onVisible: () => void;
+}
+
+/** Builds the workbench for a workspace into the page; resolves when it can be used. */
+export async function openWorkbench(options: OpenOptions): Promise<void> {
+  const { api: rest, workspace } = options;
+  const guestUrl = `/api/workspaces/${workspace.id}/guest`;
+  const link = workspaceLink(rest, workspace);
+  const channel = openChannel({
+    url: new URL(`${guestUrl}/channel`, location.origin.replace(/^http/, "ws")).href,
+    beforeRetry: link.beforeRetry,
+  });
+  const { files, restored } = await startWorkbench({
+    workspace,
+    channel,
+    settings: options.settings,
+    guestUrl,
+  });
+  waitForRestoredTerminals();
+  options.onVisible();
+  const api = await registerDormouseExtension();
+
+  // The editor offers to set up an assistant that the product does not have.
+  void api.commands.executeCommand("setContext", "chatSetupHidden", true);
+  registerSearch(api, channel);
+  registerImagePreview(api);
+  registerWorkspaceStatus({ api, rest, workspace, channel, link });
+  registerTimeline({ api, rest, workspace });
+  syncUserSettings(options.settings, (settings) => rest.me.saveSettings(settings));
+  const gutter = registerQuickDiffGutter();
+  api.commands.registerCommand("dormouse.nextChange", () => gutter.goToChange("next"));
+  api.commands.registerCommand("dormouse.previousChange", () => gutter.goToChange("previous"));
+  api.commands.registerCommand("dormouse.revertChange", () => gutter.revertChange());
+  if (options.file) {
+    const { path, line, column } = options.file;
+    const at = new api.Position(line - 1, column - 1);
+    void api.window.showTextDocument(api.Uri.file(toEditorPath(path)), { selection: new api.Range(at, at) });
+  }
+  // The page can be used without it, and the first status of a large repository takes its time.
+  void registerSourceControl({
+    api,
+    channel,
+    folder: toEditorPath(workspace.folder),
+    onDidChangeFiles: (listener) =>
+      files.onDidChangeFile((changes) => listener(changes.map(({ resource }) => resource.path))),
+    onDidMissChanges: (listener) => files.onDidMissChanges(listener),
+  });
+  await restored;
+}
