@@ -64,8 +64,8 @@ afterEach(async ({ task }) => {
   if (task.result?.state === "fail") {
     const picture = join(tmpdir(), `dormouse-${task.name.replaceAll(/\W+/g, "-").slice(0, 60)}.png`);
     await page.screenshot({ path: picture });
-    const text = await page.locator("body").innerText();
-    process.stdout.write(`the page as it was: ${picture}\n${text.replaceAll(/\n\s*\n/g, "\n").slice(0, 4000)}\n`);
+    const outline = await page.locator("body").ariaSnapshot();
+    process.stdout.write(`the page as it was: ${picture}\n${outline.slice(0, 8000)}\n`);
   }
   await page?.context().close();
   await door?.[Symbol.asyncDispose]();
