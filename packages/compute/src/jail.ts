@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { DormouseError } from "@dormouse/base";
 import type { Cgroup } from "./cgroup.ts";
 import type { MachineSlot } from "./vmm.ts";
 
 /** What a VMM may have and be. */
 export interface Jail {
   slot: MachineSlot;
-  cgroup: Cgroup;
+  /** Absent: it is put into one when it is known which machine it will be. */
+  cgroup?: Cgroup;
   /** Path of the mount namespace to enter, see {@link createFileView}; absent: the host's files, in a namespace of its own. */
   fileView?: string;
   /** Groups beside the slot's own, e.g. that of /dev/kvm. */
@@ -15,6 +17,8 @@ export interface Jail {
   environment?: Readonly<Record<string, string>>;
   /** Receives standard output and error; its size is the owner's business. */
   logFile: string;
+  /** Whether the command reads something from its standard input; default no. */
+  hasInput?: boolean;
 }
 
 /**
@@ -30,7 +34,7 @@ export function spawnJailed(jail: Jail, command: readonly string[]): ChildProces
     const child = spawn("/bin/sh", jailArguments(jail, command), {
       cwd: "/",
       detached: true,
-      stdio: ["ignore", log, log],
+      stdio: [jail.hasInput ? "pipe" : "ignore", log, log],
       // Nothing of the daemon's environment, which may hold secrets, is for the VMM.
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C" },
     });
@@ -39,6 +43,14 @@ export function spawnJailed(jail: Jail, command: readonly string[]): ChildProces
   } finally {
     closeSync(log);
   }
+}
+
+/** The process id of a child that was started; rejects when it could not be. */
+export async function spawned(child: ChildProcess): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    child.once("error", (error) => reject(DormouseError.from(error)));
+    child.once("spawn", () => resolve(child.pid ?? 0));
+  });
 }
 
 // $1 is how many cgroup files follow. A cgroup that cannot be joined ends the launch.
@@ -52,12 +64,13 @@ exec "$@"`;
 
 /** The arguments to /bin/sh that lead into the jail. */
 export function jailArguments(jail: Jail, command: readonly string[]): string[] {
-  const { slot, cgroup, fileView } = jail;
+  const { slot, fileView } = jail;
+  const procsFiles = jail.cgroup?.procsFiles ?? [];
   // Set for the last command alone: what it preloads is not for those that lead to it.
   const environment = Object.entries(jail.environment ?? {}).map(([name, value]) => `${name}=${value}`);
   const groups = jail.groups?.length ? `--groups=${jail.groups.join(",")}` : "--clear-groups";
   return [
-    ...["-c", entry, "jail", String(cgroup.procsFiles.length), ...cgroup.procsFiles],
+    ...["-c", entry, "jail", String(procsFiles.length), ...procsFiles],
     ...["nsenter", `--net=/run/netns/${slot.namespace}`, ...(fileView ? [`--mount=${fileView}`] : []), "--"],
     ...["unshare", ...(fileView ? [] : ["--mount"]), "--ipc", "--uts", "--"],
     ...["setpriv", `--reuid=${slot.uid}`, `--regid=${slot.gid}`, groups],

@@ -12,7 +12,16 @@ import { identifyProcess } from "./process.ts";
 import { createQemuVmm } from "./qemu/driver.ts";
 import { applyCapture, keepSnapshot, stateOf } from "./testing/capture-guest.ts";
 import { createTestGuest, type RawBootSpec, type TestGuest } from "./testing/test-guest.ts";
-import type { BootOptions, LayeredDrive, Machine, MachineDrives, MachineState, RestoreSpec, Vmm } from "./vmm.ts";
+import type {
+  BootOptions,
+  LayeredDrive,
+  Machine,
+  MachineDrives,
+  MachineSlot,
+  MachineState,
+  RestoreSpec,
+  Vmm,
+} from "./vmm.ts";
 
 let guest: TestGuest;
 let vmm: Vmm;
@@ -85,10 +94,21 @@ async function expectGone(machine: Machine): Promise<void> {
   expect(stdout).toBe("");
 }
 
-describe("a machine in its jail", () => {
+/** VMMs that wait for a machine in this slot. */
+async function waiting({ uid }: MachineSlot): Promise<number[]> {
+  const { stdout } = await run("pgrep", ["--uid", String(uid), "--full", "waiting-for-a-machine"], { okCodes: [0, 1] });
+  return stdout.split("\n").filter(Boolean).map(Number);
+}
+
+describe.each(["started for it", "waiting for it"])("a machine in its jail, its VMM %s", (kind) => {
+  const isEarly = kind === "waiting for it";
   let machine: Machine;
   beforeAll(async () => {
-    machine = await vmm.restore(await restoreSpec(1));
+    const spec = await restoreSpec(1);
+    if (isEarly) await vmm.startEarly(spec.slot);
+    const early = await waiting(spec.slot);
+    machine = await vmm.restore(spec);
+    expect(early).toEqual(isEarly ? [machine.pid] : []);
   });
   afterAll(() => machine.kill());
 
@@ -139,15 +159,62 @@ describe("a machine in its jail", () => {
   test("keeps its secrets out of the process list and its core out of files", async () => {
     expect(await readFile(`/proc/${machine.pid}/limits`, "utf8")).toMatch(/Max core file size\s+0\s+0/);
     const environment = (await readFile(`/proc/${machine.pid}/environ`, "utf8")).split("\0").filter(Boolean);
-    const tracking = [/^DORMOUSE_TRACK_WRITES=\d+ 536870912$/, /^LANG=C$/, /^LD_PRELOAD=\/.*\/track-writes\.so$/];
-    const expected = [...tracking, /^PATH=\/usr\/sbin:\/usr\/bin:\/sbin:\/bin$/, /^PWD=\/$/];
+    const expected = [
+      // One that waited learned of it later.
+      ...(isEarly ? [] : [/^DORMOUSE_TRACK_WRITES=\d+ 536870912$/]),
+      /^LANG=C$/,
+      isEarly ? /^LD_PRELOAD=\/.*\/track-writes\.so:\/.*\/late-arguments\.so$/ : /^LD_PRELOAD=\/.*\/track-writes\.so$/,
+      /^PATH=\/usr\/sbin:\/usr\/bin:\/sbin:\/bin$/,
+      /^PWD=\/$/,
+    ];
     expect(environment.sort()).toEqual(expected.map((pattern) => expect.stringMatching(pattern)));
+  });
+
+  test("is captured while it runs", async () => {
+    await using capture = await machine.capture({ folder: guest.folder });
+    expect(capture.rounds).toBeGreaterThan(0);
+    expect(await machine.status()).toBe("running");
   });
 
   test("has an id that cannot be taken twice", async () => {
     const again = await restoreSpec(1, { id: machine.id });
     await expect(vmm.restore(again)).rejects.toThrow(`there is already a machine ${machine.id}`);
     expect(await machine.status()).toBe("running");
+  });
+});
+
+describe("a VMM that waits", () => {
+  test("ends with its slot's use, and is done without when it has died", async () => {
+    const slot = await guest.slot(1);
+    await vmm.startEarly(slot);
+    await vmm.startEarly(slot);
+    expect(await waiting(slot)).toHaveLength(1);
+    await vmm.endEarly(slot);
+    expect(await waiting(slot)).toEqual([]);
+    await vmm.startEarly(slot);
+    const [pid = 0] = await waiting(slot);
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => identifyProcess(pid)).toBeUndefined();
+    const machine = await vmm.restore(await restoreSpec(1));
+    expect(await machine.status()).toBe("running");
+    await machine.kill();
+  });
+
+  test("ends with the daemon that started it, and leaves nothing for the next", async () => {
+    const slot = await guest.slot(1);
+    const program = fileURLToPath(new URL("./testing/early-child.ts", import.meta.url));
+    const daemon = spawn(process.execPath, [program, guest.machinesDir, JSON.stringify(slot)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await once(daemon.stdout, "data");
+    const [pid = 0] = await waiting(slot);
+    expect(identifyProcess(pid)).toBeDefined();
+    daemon.kill("SIGKILL");
+    await expect.poll(() => identifyProcess(pid)).toBeUndefined();
+    const next = await createQemuVmm({ machinesDir: guest.machinesDir, accelerator: "tcg" });
+    const left = await readdir(`${guest.machinesDir}-waiting`);
+    await next.close();
+    expect(left.filter((name) => !name.startsWith(`${process.pid}-`))).toEqual([]);
   });
 });
 

@@ -7,26 +7,35 @@ import { contentHash, run } from "@dormouse/base/node";
 
 const sourceFolder = fileURLToPath(new URL("../native/", import.meta.url));
 const warnings = ["-O2", "-Wall", "-Wextra", "-Werror", "-s"];
+const sharedFlags = [...warnings, "-shared", "-fPIC", "-fvisibility=hidden"];
 const programs = [
   { name: "copy-pages", source: "copy-pages.c", flags: [...warnings, "-static"], mode: 0o755 },
   {
     name: "track-writes.so",
     source: "track-writes.c",
-    flags: [...warnings, "-shared", "-fPIC", "-fvisibility=hidden"],
+    flags: sharedFlags,
+    mode: 0o644,
+  },
+  {
+    name: "late-arguments.so",
+    source: "late-arguments.c",
+    flags: sharedFlags,
     mode: 0o644,
   },
 ] as const;
 const compileTimeoutMs = 120_000;
 const testTimeoutMs = 10_000;
 
-/** The two native programs that capturing a running machine takes. */
+/** The native programs that capturing a running machine, and starting one ahead, take. */
 export interface NativeTools {
-  /** Folder that holds both; VMMs must be able to see it. */
+  /** Folder that holds all of them; VMMs must be able to see it. */
   folder: string;
   /** Copies a VMM's memory; runs as root. */
   copyPages: string;
   /** Loaded into VMMs: has the kernel track what is written. */
   trackWrites: string;
+  /** Loaded into VMMs that are started before their machine is known: has them wait for their arguments. */
+  lateArguments: string;
 }
 
 /**
@@ -38,7 +47,7 @@ export async function openNativeTools(cacheDir: string, signal?: AbortSignal): P
   const hash = await contentHash("vmm-native", JSON.stringify(programs), { path: sourceFolder });
   const folder = join(cacheDir, `vmm-native-${hash}`);
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  const [copyPages = "", trackWrites = ""] = await Promise.all(
+  const [copyPages = "", trackWrites = "", lateArguments = ""] = await Promise.all(
     programs.map(async ({ name, source, flags, mode }) => {
       const path = join(folder, name);
       if (await isThere(path)) return path;
@@ -56,7 +65,7 @@ export async function openNativeTools(cacheDir: string, signal?: AbortSignal): P
     }),
   );
   await selfTest(copyPages, folder, signal);
-  return { folder, copyPages, trackWrites };
+  return { folder, copyPages, trackWrites, lateArguments };
 }
 
 async function selfTest(copyPages: string, folder: string, signal?: AbortSignal): Promise<void> {

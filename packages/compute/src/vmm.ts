@@ -272,6 +272,13 @@ export interface Vmm {
    * @throws DormouseError `not_found` when it no longer runs: reclaim it then.
    */
   adopt(id: string, options?: CallOptions): Promise<Machine>;
+  /**
+   * Starts a VMM process in a slot ahead of need, as far as it gets without a machine: one that is started in this slot
+   * later takes it over and is there the sooner. It ends with this process. Does nothing where that is not possible.
+   */
+  startEarly(slot: MachineSlot): Promise<void>;
+  /** Ends what {@link Vmm.startEarly} started in a slot and no machine has taken over. */
+  endEarly(slot: MachineSlot): Promise<void>;
   /** Ids of all machines that have left something on this host, running or not. */
   list(): Promise<string[]>;
   /** Ends and removes whatever is left of a machine, known to this process or not. */

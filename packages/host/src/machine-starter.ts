@@ -23,6 +23,8 @@ export interface StarterOptions {
   vmm: Vmm;
   lanes: Lanes;
   slots: SlotPool;
+  /** Slots in which a VMM waits already; taken before others. */
+  early: { take(): Slot | undefined };
   store: MachineStore;
   /** The template a record was made from, by its content hash; an older one may still be needed by who sleeps. */
   template: (hash: string) => TemplateFolder;
@@ -37,15 +39,16 @@ interface Holding {
 
 /** Brings machines to life out of VMM, lane, slot and drives, and gives all of it back when they end. */
 export function createMachineStarter(options: StarterOptions): MachineStarter {
-  const { vmm, lanes, slots, store, log } = options;
+  const { vmm, lanes, slots, early, store, log } = options;
 
   /** Reserves first, starts then, and gives back whatever was taken when the start fails. */
   const start = async (record: MachineRecord, begin: (slot: Slot) => Promise<Machine>): Promise<LiveMachine> => {
     await using stack = disposer();
     const lane = lanes.reserve(record.resources);
     stack.add(() => lane.release());
-    const slot = await slots.allocate();
+    const slot = early.take() ?? (await slots.allocate());
     stack.add(() => slots.release(slot));
+    stack.add(() => vmm.endEarly(slot));
     const machine = await begin(slot);
     stack.release();
     return toLive(record, machine, { lane, slot });

@@ -3,12 +3,15 @@ import { join } from "node:path";
 import type { Logger } from "@dormouse/base";
 import { createQemuVmm, probeAccelerator, type Vmm } from "@dormouse/compute";
 import type { Artifacts } from "@dormouse/image";
-import { createSlotPool, maxSlots, type SlotPool } from "@dormouse/network";
+import { createSlotPool, maxSlots, type Slot, type SlotPool } from "@dormouse/network";
+import { WarmPool } from "./warm-pool.ts";
 
 /** What machines are made of on this host: the VMM and the network slots. */
 export interface Runtime {
   vmm: Vmm;
   slots: SlotPool;
+  /** Slots in which a VMM waits already. */
+  early: WarmPool<Slot>;
   /** Ends and removes what no one took over, of machines and of networks. */
   reclaim(known: { machineIds: readonly string[]; slotIndexes: readonly number[] }): Promise<void>;
   /** Closes; the slots named stay as they are, for the next daemon. */
@@ -20,8 +23,12 @@ export interface RuntimeOptions {
   /** Names the namespaces; also keeps the users of two platforms' machines apart. */
   namePrefix: string;
   slotsAhead: number;
+  vmmsAhead: number;
   log: Logger;
 }
+
+/** Whoever has just taken one has work for the processor first. */
+const refillDelayMs = 1_000;
 
 /** The VMM that this host really runs, found out by booting once per boot of the host. */
 export async function openVmm(options: {
@@ -39,12 +46,30 @@ export async function openVmm(options: {
 }
 
 /** Opens the slots beside a VMM. Needs root. */
-export async function openRuntime({ vmm, namePrefix, slotsAhead, log }: RuntimeOptions): Promise<Runtime> {
+export async function openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log }: RuntimeOptions): Promise<Runtime> {
   const uidBase = uidBaseOf(namePrefix);
   const slots = await createSlotPool({ namePrefix, uidBase, size: slotsAhead, max: maxSlots, logger: log });
+  const early = new WarmPool<Slot>({
+    size: vmmsAhead,
+    refillDelayMs,
+    log,
+    async make(signal) {
+      const slot = await slots.allocate({ signal });
+      await vmm.startEarly(slot).catch(async (error: unknown) => {
+        await slots.release(slot);
+        throw error;
+      });
+      return slot;
+    },
+    async discard(slot) {
+      await vmm.endEarly(slot);
+      await slots.release(slot);
+    },
+  });
   return {
     vmm,
     slots,
+    early,
     async reclaim({ machineIds, slotIndexes }) {
       const leftover = (await vmm.list()).filter((id) => !machineIds.includes(id));
       for (const id of leftover) {
@@ -53,7 +78,10 @@ export async function openRuntime({ vmm, namePrefix, slotsAhead, log }: RuntimeO
       }
       await slots.reclaim(slotIndexes);
     },
-    close: (options) => slots.close(options),
+    async close(options) {
+      await early.close();
+      await slots.close(options);
+    },
   };
 }
 

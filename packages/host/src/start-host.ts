@@ -49,10 +49,10 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const { artifacts } = base;
   const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
   stack.add(() => vmm.close());
-  const { namePrefix, slotsAhead } = config;
-  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead, log });
+  const { namePrefix, slotsAhead, vmmsAhead } = config;
+  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log });
   stack.add(() => runtime.close());
-  const { slots } = runtime;
+  const { slots, early } = runtime;
   const lanes = createLanes({
     cores: availableParallelism(),
     vcpusPerCore: config.vcpusPerCore,
@@ -64,7 +64,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
   const templates = await Templates.open({ cacheDir: config.cacheDir, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
-  const starter = createMachineStarter({ vmm, lanes, slots, store, template, log });
+  const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
   const moments = new Moments({ store, timeline, templates });
   const service = await HostService.start({
     store,
@@ -93,6 +93,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const server = await startServer({ service, token: config.token, listen: config.listen, log });
   stack.release();
   service.begin();
+  early.refill();
   log.info("host is ready", { url: server.url, machines: service.list().length });
   return {
     url: server.url,

@@ -1,7 +1,16 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { DormouseError } from "@dormouse/base";
 import { isAlive, killProcess, type ProcessIdentity, waitForEnd } from "../process.ts";
-import type { BootOptions, BootSpec, CallOptions, Machine, RestoreSpec, TemplateOptions, Vmm } from "../vmm.ts";
+import type {
+  BootOptions,
+  BootSpec,
+  CallOptions,
+  Machine,
+  MachineSlot,
+  RestoreSpec,
+  TemplateOptions,
+  Vmm,
+} from "../vmm.ts";
 import { bootWatched } from "./boot.ts";
 import { removeSpare } from "./drive.ts";
 import { inspectQemuHost, type QemuHost, type QemuHostOptions } from "./host.ts";
@@ -25,7 +34,12 @@ export async function createQemuVmm(options: QemuHostOptions): Promise<Vmm> {
     adopt: (id: string, callOptions?: CallOptions) => adopt(host, id, callOptions),
     list: async () => (await readdir(host.machinesDir)).sort(),
     reclaim: (id: string) => reclaim(host, id),
-    close: async () => host.fileView?.close(),
+    startEarly: async (slot: MachineSlot) => host.early?.start(slot),
+    endEarly: async (slot: MachineSlot) => host.early?.end(slot),
+    async close() {
+      await host.early?.close();
+      await host.fileView?.close();
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import type { MachineIdentity } from "../manifest.ts";
 import { type NativeTools, openNativeTools } from "../native.ts";
 import type { VmmCapabilities } from "../vmm.ts";
 import { cpuModel, machineType } from "./command-line.ts";
+import { EarlyProcesses } from "./early.ts";
 
 /** QEMU's program on Debian. */
 export const defaultQemuBinary = "qemu-system-x86_64";
@@ -28,6 +29,8 @@ export interface QemuHost {
   groups: readonly number[];
   /** What captures copy memory with; absent: they copy it while the guest stands still. */
   tools?: NativeTools;
+  /** VMMs that wait for their machines; absent where that is not possible. */
+  early?: EarlyProcesses;
 }
 
 /** How a host's QEMU is used. */
@@ -65,13 +68,17 @@ export async function inspectQemuHost(options: QemuHostOptions): Promise<QemuHos
   ]);
   const visible = [machinesDir, ...(tools ? [tools.folder] : []), ...(options.folders ?? [])];
   const fileView = options.folders ? await createFileView(visible) : undefined;
+  const groups = accelerator === "kvm" ? [(await stat("/dev/kvm")).gid] : [];
+  // Beside the machines' folder, in which everything is a machine.
+  const root = `${machinesDir}-waiting`;
   return {
     machinesDir,
     binary,
+    early: tools && (await EarlyProcesses.open({ root, binary, tools, fileView, groups })),
     cgroups,
     fileView,
     tools,
-    groups: accelerator === "kvm" ? [(await stat("/dev/kvm")).gid] : [],
+    groups,
     identity: { vmm: "qemu", vmmVersion: version, accelerator, machineType, cpu: cpuModel(accelerator), tscKhz },
     capabilities: {
       vmm: "qemu",

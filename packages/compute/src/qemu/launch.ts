@@ -1,12 +1,13 @@
 import { chmod, chown, mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { DormouseError, disposer } from "@dormouse/base";
-import { spawnJailed } from "../jail.ts";
+import { spawned, spawnJailed } from "../jail.ts";
 import { layerPath } from "../layer-folder.ts";
 import type { MachineIdentity } from "../manifest.ts";
-import { identifyProcess, isAlive, killProcess, waitForEnd } from "../process.ts";
+import { identifyProcess, isAlive, killProcess, type ProcessIdentity, waitForEnd } from "../process.ts";
 import type { MachineDrives, MachineResources, MachineSlot } from "../vmm.ts";
 import { type DriveStack, type MemoryMapping, type QemuSpec, qemuArguments } from "./command-line.ts";
 import { createDrive, type DriveRecord, removeTop } from "./drive.ts";
+import type { VmmLife } from "./early.ts";
 import type { QemuHost } from "./host.ts";
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
@@ -16,6 +17,7 @@ const idPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 /** What fits into a socket address, its final zero byte left out (unix(7)). */
 const maxSocketPathLength = 107;
 const connectTimeoutMs = 15_000;
+const endTimeoutMs = 5_000;
 /** Threads of a QEMU: vCPUs, main loop, RCU, and up to 64 for disk requests. */
 const maxThreads = 128;
 /** Main loop and disk threads need something beside the vCPUs. */
@@ -69,48 +71,53 @@ export async function launch(host: QemuHost, spec: LaunchSpec, signal?: AbortSig
     cpuWeight: Math.min(10_000, spec.resources.vcpus * 100),
   });
   undo.add(() => cgroup.remove());
-  const command = [
-    host.binary,
-    ...qemuArguments({
-      id,
-      memory,
-      accelerator: host.identity.accelerator,
-      resources: spec.resources,
-      drives: { ...spec.drives, workspace },
-      tap: slot.tap,
-      controlSocket: paths.controlSocket,
-      start: await spec.start(paths),
-    }),
-  ];
+  const qemuArgs = qemuArguments({
+    id,
+    memory,
+    accelerator: host.identity.accelerator,
+    resources: spec.resources,
+    drives: { ...spec.drives, workspace },
+    tap: slot.tap,
+    controlSocket: paths.controlSocket,
+    start: await spec.start(paths),
+  });
+  const environment = await trackingEnvironment(host, memory, spec);
   signal?.throwIfAborted();
+  const life = { cgroup, logFile: paths.log, environment, qemuArgs };
+  const process = (await host.early?.become(slot, life)) ?? (await spawnVmm(host, slot, life));
+  if (!process) throw await lastWords(paths);
+  undo.add(async () => {
+    killProcess(process);
+    await waitForEnd(process, endTimeoutMs);
+  });
+  const options = { timeoutMs: connectTimeoutMs, signal, isAlive: () => isAlive(process) };
+  // A daemon that dies before the process is written down finds it by its control group.
+  const [qmp] = await Promise.all([
+    Qmp.connect(paths.controlSocket, options).catch(async (error) => {
+      throw isAlive(process) ? error : await lastWords(paths);
+    }),
+    writeRecord(paths.record, { ...record, process }),
+  ]);
+  undo.release();
+  return new QemuMachine({ record: { ...record, process }, process, paths, cgroup, qmp, tools: host.tools });
+}
+
+/** Starts a VMM that knows its machine from the beginning; undefined when it ended at once. */
+async function spawnVmm(host: QemuHost, slot: MachineSlot, life: VmmLife): Promise<ProcessIdentity | undefined> {
+  const { cgroup, logFile, environment, qemuArgs } = life;
+  const preload = host.tools && { LD_PRELOAD: host.tools.trackWrites };
   const child = spawnJailed(
     {
       slot,
       cgroup,
       fileView: host.fileView?.path,
       groups: host.groups,
-      environment: await trackingEnvironment(host, memory, spec),
-      logFile: paths.log,
+      environment: environment && { ...preload, ...environment },
+      logFile,
     },
-    command,
+    [host.binary, ...qemuArgs],
   );
-  const spawned = await new Promise<number>((resolve, reject) => {
-    child.once("error", (error) => reject(DormouseError.from(error)));
-    child.once("spawn", () => resolve(child.pid ?? 0));
-  });
-  const process = identifyProcess(spawned);
-  if (!process) throw await lastWords(paths);
-  undo.add(async () => {
-    killProcess(process);
-    await waitForEnd(process, 5000);
-  });
-  await writeRecord(paths.record, { ...record, process });
-  const options = { timeoutMs: connectTimeoutMs, signal, isAlive: () => isAlive(process) };
-  const qmp = await Qmp.connect(paths.controlSocket, options).catch(async (error) => {
-    throw isAlive(process) ? error : await lastWords(paths);
-  });
-  undo.release();
-  return new QemuMachine({ record: { ...record, process }, process, paths, cgroup, qmp, tools: host.tools });
+  return identifyProcess(await spawned(child));
 }
 
 /** A raw drive becomes the slot's user's; one of layers gets a new one on top. */
@@ -134,7 +141,7 @@ async function trackingEnvironment(
   if (!host.tools || memory.mode !== "private") return undefined;
   const { ino } = await stat(memory.file, { bigint: true });
   const bytes = spec.resources.memoryMib * 1024 ** 2;
-  return { LD_PRELOAD: host.tools.trackWrites, DORMOUSE_TRACK_WRITES: `${ino} ${bytes}` };
+  return { DORMOUSE_TRACK_WRITES: `${ino} ${bytes}` };
 }
 
 async function createFolder(paths: MachinePaths, spec: LaunchSpec): Promise<void> {
