@@ -94,6 +94,17 @@ describe("listings", () => {
     expect((await dormouse(["delete", "--if-exists", "box"])).code).toBe(0);
   });
 
+  test("work that is pushed nowhere is not deleted without a word", async () => {
+    expect((await dormouse(["create", "--name", "dirty"])).code).toBe(0);
+    expect(await dormouse(["delete", "dirty"])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        "dormouse: dirty has 3 changed files and 1 commit on main, pushed nowhere; it was not deleted (--force deletes it all the same)\n",
+    });
+    expect(await dormouse(["delete", "--force", "dirty"])).toMatchObject({ code: 0, stdout: "dirty deleted.\n" });
+  });
+
   test("failures are one line and an exit code", async () => {
     expect(await dormouse(["show", "nobody"])).toEqual({
       code: 1,

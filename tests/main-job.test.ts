@@ -198,7 +198,11 @@ describe("repositories", () => {
       "git branch --show-current; cat edited.txt; git status --short",
     ]);
     expect(stdout.split("\n").slice(0, 4)).toEqual(["trunk", "after", " M edited.txt", "?? untracked.txt"]);
-    await dormouse(platform, ["delete", "local"]);
+    const refused = await dormouse(platform, ["delete", "local"]);
+    expect(refused.stderr).toMatch(
+      /^dormouse: local has \d+ changed files?.* on trunk, pushed nowhere; it was not deleted/,
+    );
+    expect((await dormouse(platform, ["delete", "--force", "local"])).exitCode).toBe(0);
   });
 
   it("of more than 5,000 files answer status, search and quick open", async () => {

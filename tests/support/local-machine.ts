@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { DormouseError, disposer, httpStatusOf } from "@dormouse/base";
-import type { CreateWorkspace, Workspace } from "@dormouse/contract";
+import type { CreateWorkspace, UnpushedWork, Workspace } from "@dormouse/contract";
 import { buildGuest } from "@dormouse/guest";
 
 /**
@@ -209,6 +209,7 @@ async function serveApi({ request, response, pathname, workspaces, folder }: Api
     const { ttlSeconds } = body as { ttlSeconds?: number | null };
     workspace.expiresAt = ttlSeconds ? new Date(Date.now() + ttlSeconds * 1000).toISOString() : null;
   }
+  if (action === "unpushed") return answer(response, 200, { work: workOf(workspace) });
   if (action === "hibernate") workspace.state = "hibernated";
   if (action === "wake") workspace.state = "running";
   if (action === "logs") {
@@ -221,6 +222,12 @@ async function serveApi({ request, response, pathname, workspaces, folder }: Api
   send({ type: "progress", step: "restore", message: "Restoring the machine" });
   if (workspace.template === "stuck") return;
   send({ type: "state", workspace });
+}
+
+/** One called `dirty` has work that is pushed nowhere. */
+function workOf({ name }: Workspace): UnpushedWork | null {
+  const at = new Date().toISOString();
+  return name === "dirty" ? { at, branch: "main", changedFiles: 3, commits: 1, stashes: 0 } : null;
 }
 
 /** Template `broken` fails, `stuck` never gets ready; a name that is taken is refused. */
@@ -250,6 +257,7 @@ function create(body: Partial<CreateWorkspace>, workspaces: Map<string, Workspac
     startedAt: new Date().toISOString(),
     expiresAt: ttlSeconds ? new Date(Date.now() + Number(ttlSeconds) * 1000).toISOString() : null,
     hibernateAfterSeconds: null,
+    deleteAfterSeconds: null,
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,

@@ -182,6 +182,7 @@ function workspaceAt(folder: string): Workspace {
     startedAt: "2026-11-22T06:00:00.000Z",
     expiresAt: null,
     hibernateAfterSeconds: null,
+    deleteAfterSeconds: null,
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,

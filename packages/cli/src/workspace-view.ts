@@ -29,6 +29,9 @@ export function printWorkspace(info: WorkspaceInfo): void {
     ["expires", info.expiresAt === null ? "never" : `${info.expiresAt} (${relativeTime(info.expiresAt)})`],
     ["snapshot", info.snapshotAt === null ? "none yet" : relativeTime(info.snapshotAt)],
     ["sleeps", describeSleep(info)],
+    ...(info.deleteAfterSeconds === null
+      ? []
+      : ([["deleted", `after ${formatDuration(info.deleteAfterSeconds * 1000)} asleep`]] as const)),
     ...(info.forkedFrom === null ? [] : ([["forked from", info.forkedFrom.workspaceId]] as const)),
     ["page", info.url],
   ]);

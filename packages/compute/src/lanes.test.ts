@@ -17,6 +17,11 @@ test("memory is never overcommitted, the VMM's own included", () => {
   expect(lanes.facts()).toEqual({ vcpus: { total: 4, free: 2 }, memoryMib: { total: 5000, free: 2440 } });
 });
 
+test("memory is promised more than once only when that is asked for", () => {
+  const lanes = createLanes({ ...capacity, memoryOvercommit: 1.5 });
+  expect(lanes.facts().memoryMib).toEqual({ total: 7500, free: 7500 });
+});
+
 test("the refusal carries what was asked and what is free", () => {
   const lanes = createLanes({ ...capacity, memoryMib: 100_000 });
   lanes.reserve({ vcpus: 3, memoryMib: 1024 });

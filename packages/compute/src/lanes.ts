@@ -9,8 +9,14 @@ export interface LaneCapacity {
    * control groups share a busy core fairly, so more than one fits; default 4.
    */
   vcpusPerCore?: number;
-  /** Memory for machines, the VMM's own included; never overcommitted. */
+  /** Memory for machines, the VMM's own included. */
   memoryMib: number;
+  /**
+   * How much of it is promised, as a multiple; default 1: what is promised is there. Forks share what they have not
+   * written and most machines leave most of theirs untouched, so more than one fits; when all of them want it, the kernel
+   * ends one.
+   */
+  memoryOvercommit?: number;
   /** What a machine needs beside its guest's memory, see `VmmCapabilities.overheadMib`. */
   overheadMib: number;
 }
@@ -49,7 +55,7 @@ const minMemoryMib = 1024;
 export function createLanes(capacity: LaneCapacity): Lanes {
   const total = {
     vcpus: Math.max(1, Math.floor(capacity.cores * (capacity.vcpusPerCore ?? defaultVcpusPerCore))),
-    memoryMib: Math.floor(capacity.memoryMib),
+    memoryMib: Math.floor(capacity.memoryMib * (capacity.memoryOvercommit ?? 1)),
   };
   const used = { vcpus: 0, memoryMib: 0 };
 

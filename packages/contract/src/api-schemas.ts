@@ -49,6 +49,8 @@ export const workspace = z.object({
   expiresAt: z.iso.datetime().nullable(),
   /** Put to sleep after it was idle for so long; null: never. */
   hibernateAfterSeconds: z.number().int().nullable(),
+  /** Deleted after it slept for so long without a break; null: never. */
+  deleteAfterSeconds: z.number().int().nullable(),
   /** Why it does not fall asleep now, e.g. `an open editor`; null when it is idle or does not run. */
   keptAwakeBy: z.string().nullable(),
   /** When its newest durable snapshot was taken. */
@@ -72,6 +74,12 @@ export const hibernateAfterSeconds = z
   .min(limits.hibernateAfterSeconds.min, `idle for at least ${limits.hibernateAfterSeconds.min} seconds`)
   .max(limits.hibernateAfterSeconds.max, `idle for at most ${limits.hibernateAfterSeconds.max} seconds (30 days)`);
 
+export const deleteAfterSeconds = z
+  .number()
+  .int()
+  .min(limits.deleteAfterSeconds.min, `asleep for at least ${limits.deleteAfterSeconds.min} seconds`)
+  .max(limits.deleteAfterSeconds.max, `asleep for at most ${limits.deleteAfterSeconds.max} seconds (a year)`);
+
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
   name: workspaceName.optional(),
@@ -85,6 +93,8 @@ export const createWorkspace = z.object({
   ttlSeconds: ttlSeconds.nullable().optional(),
   /** Idle for so long, it is put to sleep; null: never. Default: the platform's, 30 minutes. */
   hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
+  /** Asleep for so long, it is deleted; null: never. Default: never. */
+  deleteAfterSeconds: deleteAfterSeconds.nullable().optional(),
   resources: resources.partial().optional(),
   env: environment.optional(),
   /** False: answers at once with `creating`; follow it with `events`. */
@@ -97,6 +107,7 @@ export const updateWorkspace = z.object({
   /** From now on; null keeps it. */
   ttlSeconds: ttlSeconds.nullable().optional(),
   hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
+  deleteAfterSeconds: deleteAfterSeconds.nullable().optional(),
 });
 
 /** A kept moment of a workspace, on its timeline. */
@@ -104,6 +115,19 @@ export const snapshot = snapshotInfo
   .omit({ createdMs: true, generation: true })
   .extend({ createdAt: z.iso.datetime() });
 export type Snapshot = z.infer<typeof snapshot>;
+
+/** Work in a workspace's repository that is nowhere else, as far as git knows; lost when the workspace is deleted. */
+export const unpushedWork = z.object({
+  /** When it was so: just now for a workspace that runs, else at its newest snapshot. */
+  at: z.iso.datetime(),
+  branch: z.string().nullable(),
+  /** Changed, staged and untracked files. */
+  changedFiles: z.number().int(),
+  /** Commits of any branch that no remote has. */
+  commits: z.number().int(),
+  stashes: z.number().int(),
+});
+export type UnpushedWork = z.infer<typeof unpushedWork>;
 
 export const snapshotName = z
   .string()

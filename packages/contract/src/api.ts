@@ -44,6 +44,16 @@ const workspaces = {
     })
     .input(ref)
     .output(empty),
+  unpushed: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/unpushed",
+      summary: "What would be lost with a workspace: changed files, commits that no remote has, stashes",
+      description: "`work` is null when there is no repository, or nothing is known of it. Wakes nothing.",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(z.object({ work: s.unpushedWork.nullable() })),
   hibernate: oc
     .route({
       method: "POST",

@@ -164,6 +164,14 @@ export const gitStatus = z.object({
 });
 export type GitStatus = z.infer<typeof gitStatus>;
 
+/** Work that no remote has, as far as the repository knows. */
+export const gitUnpushed = z.object({
+  /** Of all branches and what is checked out; in a repository without remotes that is every commit. */
+  commits: z.number().int(),
+  stashes: z.number().int(),
+});
+export type GitUnpushed = z.infer<typeof gitUnpushed>;
+
 export const gitBranch = z.object({
   name: z.string(),
   remote: z.boolean(),

@@ -105,6 +105,7 @@ const git = {
   discover: oc.input(at).output(z.object({ roots: z.array(s.guestPath) })),
   init: oc.input(repository).output(empty),
   status: oc.input(repository).output(s.gitStatus),
+  unpushed: oc.input(repository).output(s.gitUnpushed),
   diff: oc
     .input(repository.extend({ path: z.string().optional(), staged: z.boolean().default(false) }))
     .output(z.object({ patch: z.string(), truncated: z.boolean() })),

@@ -29,7 +29,16 @@ export const snapshotInfo = z.object({
   /** How long the machine stood still for it. */
   pauseMs: z.number().nullable(),
   /** The repository at that moment, when there is one. */
-  git: z.object({ branch: z.string().nullable(), head: z.string().nullable(), changedFiles: z.number() }).nullable(),
+  git: z
+    .object({
+      branch: z.string().nullable(),
+      head: z.string().nullable(),
+      changedFiles: z.number(),
+      /** Commits and stashes that no remote had; null: not known. */
+      unpushedCommits: z.number().nullable().default(null),
+      stashes: z.number().nullable().default(null),
+    })
+    .nullable(),
   /** Processes of the user that ran. */
   processes: z.number().nullable(),
 });

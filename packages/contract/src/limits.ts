@@ -26,6 +26,8 @@ export const limits = {
   ttlSeconds: 30 * 24 * 3600,
   /** Falling asleep sooner than in a minute would be felt; later than in 30 days it is not meant. */
   hibernateAfterSeconds: { min: 60, max: 30 * 24 * 3600 },
+  /** Deleting what has just fallen asleep is never meant; a year is as good as never. */
+  deleteAfterSeconds: { min: 60, max: 365 * 24 * 3600 },
   /** A snapshot's name is a label on the timeline. */
   snapshotNameLength: 100,
   /** Forks of one call: each takes a machine at once. */

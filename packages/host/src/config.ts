@@ -56,7 +56,9 @@ export const hostConfig = z.object({
   /** What agents' tokens are made with; the same on all hosts of an installation. */
   agentSecret: z.string().min(32),
   /** Virtual CPUs that may be promised for each core; idle machines use none. */
-  vcpusPerCore: z.number().positive().max(64).default(8),
+  vcpusPerCore: z.number().positive().max(64).default(16),
+  /** How much of the host's memory is promised to machines, as a multiple of what there is; see `LaneCapacity` of compute. */
+  memoryOvercommit: z.number().min(1).max(16).default(1),
   /** Memory that is never given to machines. */
   reservedMemoryMib: z.number().int().min(512).default(3072),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),

@@ -79,12 +79,19 @@ export function createGuestLink(): GuestLink {
       const ask = async <T>(call: (client: GuestClient) => Promise<T>): Promise<T | null> =>
         // A machine that is busy or has no repository has a moment worth keeping all the same.
         withTimeout("asking the machine", factsTimeoutMs, (signal) => call(client(guest, signal))).catch(() => null);
-      const [status, metrics] = await Promise.all([
+      const [status, unpushed, metrics] = await Promise.all([
         ask((guest) => guest.git.status({ cwd: folder })),
+        ask((guest) => guest.git.unpushed({ cwd: folder })),
         ask((guest) => guest.machine.metrics({})),
       ]);
       return {
-        git: status && { branch: status.branch, head: status.head, changedFiles: status.files.length },
+        git: status && {
+          branch: status.branch,
+          head: status.head,
+          changedFiles: status.files.length,
+          unpushedCommits: unpushed?.commits ?? null,
+          stashes: unpushed?.stashes ?? null,
+        },
         processes: metrics?.processCount ?? null,
       };
     },

@@ -56,6 +56,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const lanes = createLanes({
     cores: availableParallelism(),
     vcpusPerCore: config.vcpusPerCore,
+    memoryOvercommit: config.memoryOvercommit,
     memoryMib: Math.max(0, totalmem() / mib - config.reservedMemoryMib),
     overheadMib: vmm.capabilities.overheadMib,
   });

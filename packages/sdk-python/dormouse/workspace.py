@@ -197,6 +197,14 @@ class Workspace:
         """It is deleted this long from now; None keeps it."""
         self._info = self._connection.api("PATCH", self._path(), {"ttlSeconds": ttl_seconds})
 
+    def unpushed_work(self) -> Optional[Dict[str, Any]]:
+        """What would be lost with it: changed files, commits that no remote has, stashes.
+
+        None without a repository, or when nothing is known of it. One that sleeps is not woken.
+        """
+        work = self._connection.api("GET", self._path("/unpushed"))["work"]
+        return work if isinstance(work, dict) else None
+
     def refresh(self) -> None:
         """Asks the platform how it stands."""
         self._info = self._connection.api("GET", self._path())

@@ -47,6 +47,14 @@ class WorkspaceTest(unittest.TestCase):
         self.assertEqual(Workspace.list(), [])
         env.close()
 
+    def test_says_what_would_be_lost(self) -> None:
+        with Workspace.create() as env:
+            self.assertIsNone(env.unpushed_work())
+        with Workspace.create(name="dirty") as env:
+            work = env.unpushed_work()
+            assert work is not None
+            self.assertEqual((work["branch"], work["changedFiles"], work["commits"]), ("main", 3, 1))
+
     def test_runs_commands(self) -> None:
         with Workspace.create() as env:
             result = env.exec('cat; echo "$GREETING $PWD"; echo oops >&2; exit 3', cwd="/usr", env={"GREETING": "hi"}, stdin="typed ")

@@ -11,6 +11,7 @@ export type {
   PtyInfo,
   Snapshot,
   Template,
+  UnpushedWork,
   Workspace as WorkspaceInfo,
   WorkspaceEvent,
   WorkspaceState,

@@ -4,6 +4,7 @@ import type {
   ExecResult,
   ForkWorkspace,
   Snapshot,
+  UnpushedWork,
   WorkspaceEvent,
   Workspace as WorkspaceInfo,
 } from "@dormouse/contract";
@@ -155,6 +156,14 @@ export class Workspace {
     return this;
   }
 
+  /**
+   * What would be lost with it: changed files, commits that no remote has, stashes. Null when it has no repository, or
+   * nothing is known of it. Of one that sleeps, what its newest snapshot says; it is not woken.
+   */
+  async unpushedWork(): Promise<UnpushedWork | null> {
+    return (await this.connection.api.workspaces.unpushed({ workspace: this.id })).work;
+  }
+
   /** Puts it to sleep as it is; answers when it sleeps. */
   async hibernate(): Promise<this> {
     const context = { timeoutMs: wakeTimeoutMs };
@@ -214,6 +223,12 @@ export class Workspace {
   /** It is put to sleep after it was idle for so long; null: never. */
   async setHibernateAfter(hibernateAfterSeconds: number | null): Promise<this> {
     this.#info = await this.connection.api.workspaces.update({ workspace: this.id, hibernateAfterSeconds });
+    return this;
+  }
+
+  /** It is deleted after it slept for so long without a break; null: never. */
+  async setDeleteAfter(deleteAfterSeconds: number | null): Promise<this> {
+    this.#info = await this.connection.api.workspaces.update({ workspace: this.id, deleteAfterSeconds });
     return this;
   }
 

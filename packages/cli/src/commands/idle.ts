@@ -8,17 +8,29 @@ export default function idle(command: Command): void {
   command
     .argument("<workspace>", "name or id")
     .argument("<time>", "how long it may be idle before it is put to sleep, e.g. 10m; `never` keeps it awake")
+    .option("--delete-after <time>", "how long it may sleep before it is deleted, e.g. 14d; `never` keeps it")
     .option("--json", "print the workspace as JSON")
-    .action(async (reference: string, time: string, options: { json?: boolean }) => {
-      const seconds = time === "never" ? null : parseDuration("the time to be idle", time);
+    .action(async (reference: string, time: string, options: { deleteAfter?: string; json?: boolean }) => {
+      const seconds = orNever("the time to be idle", time);
+      const asleepSeconds =
+        options.deleteAfter === undefined ? undefined : orNever("--delete-after", options.deleteAfter);
       const workspace = await Workspace.connect(reference);
-      const { info } = await workspace.setHibernateAfter(seconds);
+      await workspace.setHibernateAfter(seconds);
+      if (asleepSeconds !== undefined) await workspace.setDeleteAfter(asleepSeconds);
+      const { info } = workspace;
       if (options.json) return printJson(info);
-      const { name, hibernateAfterSeconds } = info;
+      const { name, hibernateAfterSeconds, deleteAfterSeconds } = info;
       printLine(
         hibernateAfterSeconds === null
           ? `${name} is put to sleep only when it is asked for.`
           : `${name} is put to sleep after ${formatDuration(hibernateAfterSeconds * 1000)} of idling.`,
       );
+      if (deleteAfterSeconds !== null) {
+        printLine(`${name} is deleted after ${formatDuration(deleteAfterSeconds * 1000)} of sleep.`);
+      }
     });
+}
+
+function orNever(what: string, time: string): number | null {
+  return time === "never" ? null : parseDuration(what, time);
 }

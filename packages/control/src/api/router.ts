@@ -33,6 +33,9 @@ export function apiRouter({ workspaces, templates, apiKeys, people, capacity }: 
         await workspaces.delete(context.actor, input.workspace);
         return {};
       }),
+      unpushed: w.unpushed.handler(async ({ context, input }) => ({
+        work: await workspaces.unpushed(context.actor, input.workspace),
+      })),
       hibernate: w.hibernate.handler(({ context, input }) => workspaces.hibernate(context.actor, input.workspace)),
       wake: w.wake.handler(({ context, input }) => workspaces.wake(context.actor, input.workspace)),
       fork: w.fork.handler(({ context, input: { workspace, ...request } }) =>

@@ -210,6 +210,10 @@ export const workspaces = pgTable(
     isolation: text("isolation"),
     /** Idle for so long, it is put to sleep; null: never. */
     hibernateAfterSeconds: integer("hibernate_after_seconds"),
+    /** Asleep for so long, it is deleted; null: never. */
+    deleteAfterSeconds: integer("delete_after_seconds"),
+    /** Since when it sleeps; null while it does not. */
+    asleepSince: at("asleep_since"),
     /** The snapshot that the next waking goes back to; null: where it fell asleep. */
     restoreSnapshot: text("restore_snapshot"),
     /** The snapshot it began as, when it is a fork. */

@@ -31,6 +31,8 @@ export interface SimulatedHost extends AsyncDisposable {
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
+    /** What the next snapshots say of the repository. */
+    git?: SnapshotInfo["git"];
   };
   /** Changes a machine as a host would on its own, and tells who watches. */
   change(workspaceId: string, patch: Partial<MachineInfo>): void;
@@ -79,7 +81,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       parent: parent ? { workspaceId, id: parent.id } : null,
       storedBytes: 1024,
       pauseMs: 1,
-      git: null,
+      git: behaviour.git ?? null,
       processes: 1,
     };
     snapshots.set(workspaceId, [snapshot, ...all]);

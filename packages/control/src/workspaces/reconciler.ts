@@ -21,7 +21,7 @@ const crashLoopMs = 30_000;
 
 /**
  * Compares every few seconds, and whenever the host says that a machine changed:
- * - workspaces past their time to live are deleted,
+ * - workspaces past their time to live, or asleep for longer than they may be, are deleted,
  * - what is under way and driven by nobody (control was killed) is driven on,
  * - a workspace that was idle for as long as it is meant to be is put to sleep,
  * - a workspace whose machine died goes back to its newest snapshot; without one, or when it dies again at once, and
@@ -50,11 +50,11 @@ export function startReconciler(options: {
   const { signal } = stopping;
 
   async function deleteExpired() {
-    for (const id of await store.expired(new Date(clock.nowMs()))) {
+    for (const { id, reason } of await store.expired(new Date(clock.nowMs()))) {
       // A transition is lost when something else happens at the same time; the next sweep sees it again.
       const row = await store.byId(id);
       if (!row || row.state === "deleting") continue;
-      if (!(await engine.transition(row, "deleting", { reason: "its time to live is over" }))) continue;
+      if (!(await engine.transition(row, "deleting", { reason }))) continue;
       engine.interrupt(id);
       settleInBackground(id);
     }

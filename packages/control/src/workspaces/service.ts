@@ -9,6 +9,7 @@ import {
   type Snapshot,
   type SnapshotInfo,
   type Template,
+  type UnpushedWork,
   type updateWorkspace,
   type Workspace,
   type WorkspaceEvent,
@@ -42,6 +43,8 @@ export interface WorkspaceService {
   update(actor: Actor, reference: string, patch: z.output<typeof updateWorkspace>): Promise<Workspace>;
   /** From any state. A host that is away makes it fail with `unavailable`; it is finished when the host is back. */
   delete(actor: Actor, reference: string): Promise<void>;
+  /** What would be lost with it; null when there is no repository, or nothing is known of it. Wakes nothing. */
+  unpushed(actor: Actor, reference: string): Promise<UnpushedWork | null>;
   hibernate(actor: Actor, reference: string): Promise<Workspace>;
   /** Wakes what sleeps, and starts what failed again from its disk. */
   wake(actor: Actor, reference: string): Promise<Workspace>;
@@ -78,6 +81,8 @@ export interface WorkspaceService {
 
 /** What the platform does unless a workspace says otherwise. */
 const defaultHibernateAfterSeconds = 30 * 60;
+/** A person waits for it before deleting something. */
+const unpushedTimeoutMs = 10_000;
 
 /** Makes the {@link WorkspaceService}. */
 export function workspaceService(options: {
@@ -134,6 +139,7 @@ export function workspaceService(options: {
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
+      deleteAfterSeconds: input.deleteAfterSeconds ?? null,
     };
     if (repository?.credential) engine.lendCredential(row.id, repository.credential);
     return insertNamed(actor, input.name, repository ? nameAfter(repository.name) : randomName(), row);
@@ -176,6 +182,22 @@ export function workspaceService(options: {
     return (await remote(host.calls.snapshots.list({ workspaceId }))).snapshots;
   }
 
+  async function unpushedNow({ id, folder }: OwnedRow): Promise<UnpushedWork> {
+    const signal = AbortSignal.timeout(unpushedTimeoutMs);
+    const { git } = host.guest(id);
+    const [status, { commits, stashes }] = await Promise.all([
+      git.status({ cwd: folder }, { signal }),
+      git.unpushed({ cwd: folder }, { signal }),
+    ]);
+    return {
+      at: new Date().toISOString(),
+      branch: status.branch,
+      changedFiles: status.files.length,
+      commits,
+      stashes,
+    };
+  }
+
   async function findSnapshot(row: OwnedRow, snapshotId: string): Promise<SnapshotInfo> {
     const all = await snapshotsOf(row.id);
     const found = all.find(({ id, name }) => id === snapshotId || name === snapshotId);
@@ -210,11 +232,13 @@ export function workspaceService(options: {
     const { parent, snapshot, name, request } = options;
     let made: OwnedRow | undefined;
     try {
-      const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib, hibernateAfterSeconds } = parent;
+      const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
+      const { hibernateAfterSeconds, deleteAfterSeconds } = parent;
       made = await insertNamed(actor, name, parent.name, {
         id: createId("ws"),
         state: "creating",
-        ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib, hibernateAfterSeconds },
+        ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
+        ...{ hibernateAfterSeconds, deleteAfterSeconds },
         // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
         env: request.env ?? {},
         expiresAt: expiry(request.ttlSeconds),
@@ -272,6 +296,7 @@ export function workspaceService(options: {
         ...(patch.name !== undefined && { name: patch.name }),
         ...(patch.ttlSeconds !== undefined && { expiresAt: expiry(patch.ttlSeconds) }),
         ...(patch.hibernateAfterSeconds !== undefined && { hibernateAfterSeconds: patch.hibernateAfterSeconds }),
+        ...(patch.deleteAfterSeconds !== undefined && { deleteAfterSeconds: patch.deleteAfterSeconds }),
       });
       if (!updated) throw new DormouseError("aborted", "the workspace was deleted meanwhile");
       changes.publish(row.id, { type: "state", workspace: view(updated) });
@@ -287,6 +312,17 @@ export function workspaceService(options: {
           { cause: error },
         );
       });
+    },
+    async unpushed(actor, reference) {
+      const row = await find(actor, reference);
+      // A machine that does not answer, or has no repository there now, is known by its newest snapshot.
+      const live = row.state === "running" ? await unpushedNow(row).catch(() => undefined) : undefined;
+      if (live) return live;
+      const newest = (await snapshotsOf(row.id)).find(({ git }) => git !== null);
+      if (!newest?.git) return null;
+      const { branch, changedFiles, unpushedCommits, stashes } = newest.git;
+      const at = new Date(newest.createdMs).toISOString();
+      return { at, branch, changedFiles, commits: unpushedCommits ?? 0, stashes: stashes ?? 0 };
     },
     async hibernate(actor, reference) {
       const row = await find(actor, reference);

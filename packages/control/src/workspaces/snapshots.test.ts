@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { disposer } from "@dormouse/base";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
@@ -150,6 +151,46 @@ test("what is idle for as long as it may be is put to sleep; what is kept awake 
   const { body } = await call("PATCH", "/api/workspaces/busy", { body: { hibernateAfterSeconds: 5 } });
   expect(body).toMatchObject({ code: "invalid_argument", message: expect.stringContaining("at least 60 seconds") });
   for (const name of ["idle", "busy", "forever"]) await call("DELETE", `/api/workspaces/${name}`);
+});
+
+test("what sleeps for as long as it may is deleted; what is woken in between is not", async () => {
+  const { call } = platform;
+  const ids = [
+    await create("forgotten", { deleteAfterSeconds: 60 }),
+    await create("loved", { deleteAfterSeconds: 60 }),
+  ];
+  for (const name of ["forgotten", "loved"]) await call("POST", `/api/workspaces/${name}/hibernate`);
+  expect(await query("SELECT id FROM workspaces WHERE asleep_since IS NULL AND id = ANY($1)", ids)).toEqual([]);
+  await call("POST", "/api/workspaces/loved/wake");
+  await query("UPDATE workspaces SET asleep_since = asleep_since - interval '61 seconds' WHERE id = ANY($1)", ids);
+  await vi.waitFor(async () => expect((await call("GET", "/api/workspaces/forgotten")).status).toBe(404), {
+    timeout: 20_000,
+    interval: 100,
+  });
+  // Asleep again, it has all of its time again.
+  await call("POST", "/api/workspaces/loved/hibernate");
+  await setTimeout(3_000);
+  expect(await call("GET", "/api/workspaces/loved")).toMatchObject({
+    body: { state: "hibernated", deleteAfterSeconds: 60 },
+  });
+  const { body } = await call("PATCH", "/api/workspaces/loved", { body: { deleteAfterSeconds: 1 } });
+  expect(body).toMatchObject({ code: "invalid_argument", message: expect.stringContaining("at least 60 seconds") });
+  await call("DELETE", "/api/workspaces/loved");
+});
+
+test("what would be lost with a workspace is known from its newest snapshot; nothing is woken", async () => {
+  const { call, host } = platform;
+  await create("worker");
+  expect(await call("GET", "/api/workspaces/worker/unpushed")).toMatchObject({ status: 200, body: { work: null } });
+  host.behaviour.git = { branch: "main", head: "0123abcd", changedFiles: 2, unpushedCommits: 3, stashes: 1 };
+  await call("POST", "/api/workspaces/worker/hibernate");
+  host.behaviour.git = null;
+  expect(await call("GET", "/api/workspaces/worker/unpushed")).toMatchObject({
+    body: { work: { at: expect.any(String), branch: "main", changedFiles: 2, commits: 3, stashes: 1 } },
+  });
+  expect(await call("GET", "/api/workspaces/worker")).toMatchObject({ body: { state: "hibernated" } });
+  expect(await call("GET", "/api/workspaces/nobody/unpushed")).toMatchObject({ status: 404 });
+  await call("DELETE", "/api/workspaces/worker");
 });
 
 test("what is used is written down: a row for each time a machine ran, one for an hour's snapshots", async () => {

@@ -1,6 +1,6 @@
-import { DormouseError } from "@dormouse/base";
+import { DormouseError, formatDuration } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
-import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { transitions, users, workspaces } from "../database/schema.ts";
 import type { Metered } from "./meter.ts";
@@ -31,7 +31,8 @@ export interface WorkspaceStore {
   all(): Promise<Overseen[]>;
   /** Those with something under way. */
   unsettled(): Promise<string[]>;
-  expired(now: Date): Promise<string[]>;
+  /** Those whose time is over: to live, or to sleep. */
+  expired(now: Date): Promise<{ id: string; reason: string }[]>;
   /** Ids among these that are workspaces. */
   known(ids: readonly string[]): Promise<Set<string>>;
   /**
@@ -43,7 +44,7 @@ export interface WorkspaceStore {
   /** @throws DormouseError `already_exists` when the owner has another workspace of that name. */
   update(
     id: string,
-    patch: { name?: string; expiresAt?: Date | null; hibernateAfterSeconds?: number | null },
+    patch: Partial<Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds">>,
   ): Promise<OwnedRow | undefined>;
   remove(id: string): Promise<void>;
   history(id: string): Promise<Transition[]>;
@@ -102,10 +103,18 @@ export function workspaceStore(db: Database): WorkspaceStore {
     },
     async expired(now) {
       const rows = await db
-        .select({ id: workspaces.id })
+        .select({
+          id: workspaces.id,
+          expiresAt: workspaces.expiresAt,
+          deleteAfterSeconds: workspaces.deleteAfterSeconds,
+        })
         .from(workspaces)
-        .where(and(lte(workspaces.expiresAt, now), ne(workspaces.state, "deleting")));
-      return rows.map((row) => row.id);
+        .where(and(or(lte(workspaces.expiresAt, now), hasSleptEnough(now)), ne(workspaces.state, "deleting")));
+      return rows.map(({ id, expiresAt, deleteAfterSeconds }) => {
+        const isOver = expiresAt !== null && expiresAt <= now;
+        const slept = `it slept for ${formatDuration((deleteAfterSeconds ?? 0) * 1000)}`;
+        return { id, reason: isOver ? "its time to live is over" : slept };
+      });
     },
     async known(ids) {
       if (ids.length === 0) return new Set();
@@ -121,7 +130,13 @@ export function workspaceStore(db: Database): WorkspaceStore {
         db
           .update(workspaces)
           // A reason and a failure belong to the state they came with.
-          .set({ reason: null, failure: null, ...patch, state: to })
+          .set({
+            reason: null,
+            failure: null,
+            asleepSince: to === "hibernated" ? sql`now()` : null,
+            ...patch,
+            state: to,
+          })
           .where(
             and(
               eq(workspaces.id, seen.id),
@@ -154,6 +169,13 @@ export function workspaceStore(db: Database): WorkspaceStore {
       return rows as Transition[];
     },
   };
+}
+
+/** Only what sleeps: what is being woken is wanted. */
+function hasSleptEnough(now: Date) {
+  const { state, asleepSince, deleteAfterSeconds } = workspaces;
+  const since = sql`${asleepSince} + ${deleteAfterSeconds} * interval '1 second'`;
+  return and(eq(state, "hibernated"), lte(since, now));
 }
 
 function deletingLast(a: OwnedRow, b: OwnedRow): number {

@@ -32,6 +32,7 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
     startedAt: row.startedAt?.toISOString() ?? null,
     expiresAt: row.expiresAt?.toISOString() ?? null,
     hibernateAfterSeconds: row.hibernateAfterSeconds,
+    deleteAfterSeconds: row.deleteAfterSeconds,
     keptAwakeBy: row.state === "running" && isCurrent ? machine.keptAwakeBy : null,
     snapshotAt: machine?.lastSnapshot ? new Date(machine.lastSnapshot.createdMs).toISOString() : null,
     forkedFrom:

@@ -64,6 +64,7 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, mach
       discover: os.git.discover.handler(async ({ input }) => ({ roots: await git.discover(input.path) })),
       init: os.git.init.handler(({ input }) => nothing(git.init(input.cwd))),
       status: os.git.status.handler(({ input, signal }) => git.status(input.cwd, signal)),
+      unpushed: os.git.unpushed.handler(({ input, signal }) => git.unpushed(input.cwd, signal)),
       diff: os.git.diff.handler(({ input }) => git.diff(input.cwd, input)),
       show: os.git.show.handler(async ({ input }) => ({ content: await git.show(input.cwd, input.ref, input.path) })),
       stage: os.git.stage.handler(({ input }) => nothing(git.stage(input.cwd, input.paths))),

@@ -109,6 +109,28 @@ describe("looking", () => {
     expect(status.files.find(({ path }) => path === "new name")?.originalPath).toBe("renamed");
   });
 
+  it("counts what no remote has: commits of all branches, and stashes", async () => {
+    const unpushed = () => agent.client.git.unpushed({ cwd });
+    expect(await unpushed()).toEqual({ commits: 0, stashes: 0 });
+    await write("new", "one");
+    git(cwd, "add", ".");
+    git(cwd, "commit", "--quiet", "-m", "Second");
+    git(cwd, "checkout", "--quiet", "-b", "topic");
+    git(cwd, "commit", "--quiet", "--allow-empty", "-m", "Third");
+    git(cwd, "checkout", "--quiet", "--detach");
+    git(cwd, "commit", "--quiet", "--allow-empty", "-m", "On no branch");
+    await write("new", "two");
+    git(cwd, "stash", "--quiet");
+    expect(await unpushed()).toEqual({ commits: 3, stashes: 1 });
+    git(cwd, "checkout", "--quiet", "topic");
+    git(cwd, "push", "--quiet", "origin", "main", "topic");
+    expect(await unpushed()).toEqual({ commits: 0, stashes: 1 });
+    const fresh = join(folder, `fresh-${round}`);
+    await mkdir(fresh);
+    await agent.client.git.init({ cwd: fresh });
+    expect(await agent.client.git.unpushed({ cwd: fresh })).toEqual({ commits: 0, stashes: 0 });
+  });
+
   it("works from a folder inside, finds repositories below, and refuses where there is none", async () => {
     await mkdir(join(cwd, "in/side"), { recursive: true });
     expect((await agent.client.git.status({ cwd: join(cwd, "in/side") })).root).toBe(cwd);

@@ -1,7 +1,7 @@
 import { lstat, readdir } from "node:fs/promises";
 import { posix } from "node:path";
 import { DormouseError } from "@dormouse/base";
-import type { GitBranch, GitCommit, GitProgress, GitStatus } from "@dormouse/contract/guest-schemas";
+import type { GitBranch, GitCommit, GitProgress, GitStatus, GitUnpushed } from "@dormouse/contract/guest-schemas";
 import { limits } from "@dormouse/contract/limits";
 import { bytesToPath } from "../../byte-path.ts";
 import type { Spawner } from "../../process/spawner.ts";
@@ -53,6 +53,19 @@ export function createGitService(machine: Machine, spawner: Spawner) {
       const truncated = result.isCut || files.length > limits.gitStatusFiles;
       const operation = await operationOf(gitFolder);
       return { root, ...parsed, operation, files: files.slice(0, limits.gitStatusFiles), truncated };
+    },
+
+    async unpushed(cwd: string, signal?: AbortSignal): Promise<GitUnpushed> {
+      const root = await rootOf(cwd);
+      const count = async (args: readonly string[], okCodes: readonly number[] = [0]) => {
+        return Number(await git.line(["rev-list", "--count", ...args], { cwd: root, signal, okCodes })) || 0;
+      };
+      const commits = (await git.head(root)) ? ["HEAD", "--branches"] : ["--branches"];
+      return {
+        commits: await count([...commits, "--not", "--remotes"]),
+        // 128: there never was a stash.
+        stashes: await count(["--walk-reflogs", "refs/stash"], [0, 128]),
+      };
     },
 
     async diff(cwd: string, options: { path?: string | undefined; staged: boolean }) {

@@ -1,0 +1,2 @@
+ALTER TABLE "workspaces" ADD COLUMN "delete_after_seconds" integer;--> statement-breakpoint
+ALTER TABLE "workspaces" ADD COLUMN "asleep_since" timestamp (3) with time zone;
