@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { chmod, copyFile, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -140,6 +140,7 @@ const throughStarter: Way = {
       timeMs: Date.now(),
       hostname: "floor",
       machineId: "0".repeat(32),
+      bootId: randomUUID(),
       entropy: randomBytes(64),
       token,
       content: "{}",

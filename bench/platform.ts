@@ -13,7 +13,7 @@ export interface BenchPlatform {
 
 /** Runs `measure` on a platform of its own, which takes snapshots only when it is asked to and is gone afterwards. */
 export async function withPlatform<T>(
-  options: { poolSize: number },
+  options: { poolSize: number; memoryOvercommit?: number },
   measure: (platform: BenchPlatform) => Promise<T>,
 ): Promise<T> {
   const dataDir = await mkdtemp("/var/tmp/dormouse-bench-");
@@ -26,6 +26,7 @@ export async function withPlatform<T>(
       cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse",
       listen: { address: "127.0.0.1", port: 0 },
       poolSize: options.poolSize,
+      memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: 0,
       namePrefix: "dmbench",
       progress: () => {},

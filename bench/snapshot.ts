@@ -6,8 +6,9 @@ import { type BenchPlatform, withPlatform } from "./platform.ts";
 
 const cacheDir = process.env.DORMOUSE_CACHE || "/var/cache/dormouse";
 const rounds = Number(process.env.DORMOUSE_BENCH_ROUNDS ?? 10);
-/** As many as have room beside their parent in 24 GiB: memory is never promised twice. */
-const forkCount = Number(process.env.DORMOUSE_BENCH_FORKS ?? 14);
+const forkCount = Number(process.env.DORMOUSE_BENCH_FORKS ?? 20);
+/** They share nearly all of their memory: what is promised to 20 of them may be more than there is. */
+const memoryOvercommit = 1.5;
 /** Written before the first snapshot, and changed in parts before the next ones. */
 const workloadMib = 250;
 
@@ -43,7 +44,7 @@ async function measureSnapshots() {
   note("floor: 10 bare restores …");
   const floor = await measureFloor({ cacheDir, boots: 0, restores: 10 });
   const bareAnswer = figures(floor.restoreToFirstAnswerMs);
-  const measured = await withPlatform({ poolSize: 0 }, async (platform) => {
+  const measured = await withPlatform({ poolSize: 0, memoryOvercommit }, async (platform) => {
     const workspace = await Workspace.create({ connection: platform.connection, hibernateAfterSeconds: null });
     note(`writing ${workloadMib} MB …`);
     await workspace.files.write("/tmp/workload.py", workload);

@@ -2,6 +2,7 @@
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "./support/eventually.ts";
+import { expectGoingOn, output, startHasher } from "./support/hasher.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 
 let platform: TestPlatform;
@@ -16,46 +17,6 @@ afterEach(async () => {
 });
 
 const create = (name: string) => Workspace.create({ connection: platform.connection, name });
-const output = async (workspace: Workspace, command: string) => {
-  const { exitCode, stdout, stderr } = await workspace.exec(command);
-  expect(exitCode, stderr).toBe(0);
-  return stdout.trim();
-};
-
-/** Fills 16 MB of its memory from a seed, hashes them round after round, and says so; a wrong hash ends it. */
-const hasher = `
-const { createHash } = require("node:crypto");
-const bytes = Buffer.alloc(16 * 1024 * 1024);
-for (let at = 0, x = 42; at < bytes.length; at += 4) bytes.writeUInt32LE((x = (Math.imul(x, 1664525) + 1013904223) >>> 0), at);
-const hash = () => createHash("sha256").update(bytes).digest("hex");
-const first = hash();
-let rounds = 0;
-const step = () => {
-  if (hash() !== first) { require("node:fs").writeFileSync("/workspace/wrong", ""); process.exit(1); }
-  // As a whole: a snapshot may be taken at any instant.
-  require("node:fs").writeFileSync("/workspace/rounds.new", String(++rounds));
-  require("node:fs").renameSync("/workspace/rounds.new", "/workspace/rounds");
-  setTimeout(step, 500);
-};
-step();
-`;
-
-async function startHasher(workspace: Workspace): Promise<void> {
-  await workspace.files.write("/workspace/hasher.js", hasher);
-  await workspace.exec("exec node hasher.js", { background: true });
-  await eventually("the program hashes its memory", () => output(workspace, "cat /workspace/rounds"));
-}
-
-/** Its program goes on from where it was, and its memory is what it was. */
-async function expectGoingOn(workspace: Workspace, atLeast: number): Promise<number> {
-  const rounds = async () => Number(await output(workspace, "cat /workspace/rounds"));
-  const first = await rounds();
-  expect(first).toBeGreaterThanOrEqual(atLeast);
-  await eventually("the program goes on", async () => (await rounds()) > first);
-  expect(await output(workspace, "ls /workspace/wrong 2>/dev/null || echo right")).toBe("right");
-  return await rounds();
-}
-
 describe("a workspace that sleeps", () => {
   it("goes on where it was, again and again: memory, files, connections, a half-typed line", async () => {
     const workspace = await create("sleeper");
@@ -151,8 +112,10 @@ describe("forks of a running workspace", () => {
       const count = Number(await output(fork, "cat count"));
       await eventually("its loop goes on", async () => Number(await output(fork, "cat count")) > count);
     }
-    const machineIds = await Promise.all(all.map((one) => output(one, "cat /etc/machine-id")));
-    expect(new Set(machineIds).size).toBe(all.length);
+    for (const path of ["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]) {
+      const ids = await Promise.all(all.map((one) => output(one, `cat ${path}`)));
+      expect(new Set(ids).size, path).toBe(all.length);
+    }
     // What one writes, no other has.
     await output(forks[0] ?? parent, "echo changed > shared");
     expect(await output(parent, "cat shared")).toBe("of-the-parent");

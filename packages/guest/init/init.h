@@ -16,6 +16,7 @@ struct place {
 	const char *root;         /* chroot of the host-side mode, or NULL */
 	const char *user_root;    /* the user's root as seen before entering it; NULL: names are not written */
 	const char *default_user;
+	const char *boot_id_file; /* what the user finds as the kernel's boot id; NULL: the kernel's own */
 	const char *identity_file; /* a line with the token, then what the agent is to know; NULL: nowhere */
 	bool privileged;          /* false: identity and freeze are checked, but change nothing */
 	pid_t init;               /* whom to ask for the power to go off */

@@ -24,6 +24,7 @@
 #define CGROUPS "/sys/fs/cgroup"
 #define SOCKET "/run/dormouse/spawn.sock"
 #define IDENTITY "/run/dormouse/identity"
+#define BOOT_ID "/run/dormouse/boot-id"
 /* Where the host reaches the spawner; the agent listens beside it. */
 #define ADDRESS "172.31.0.2"
 #define PORT 7001
@@ -227,7 +228,7 @@ __attribute__((noreturn)) void machine_run(void)
 	/* static: services and place outlive every call below and are shared with the children by fork. */
 	static struct place place = {
 		.mount_namespace = -1, .pid_namespace = -1, .cgroup_namespace = -1, .cgroup = -1,
-		.user_root = "/user", .default_user = "dev", .identity_file = IDENTITY, .privileged = true, .init = 1,
+		.user_root = "/user", .default_user = "dev", .identity_file = IDENTITY, .boot_id_file = BOOT_ID, .privileged = true, .init = 1,
 	};
 	static struct service services[] = {
 		{ .name = "spawner", .run = run_spawner },

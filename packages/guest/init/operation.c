@@ -154,6 +154,17 @@ static int put_names(const char *root, const char *host, const char *machine)
 	return error;
 }
 
+/* In place, because it is mounted where the user looks for it; every boot id is as long as every other. */
+static int put_boot_id(const char *path, const char *id)
+{
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	int error = write_all(fd, id, strlen(id));
+	close(fd);
+	return error;
+}
+
 static bool is_name(const char *text, size_t limit)
 {
 	size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
@@ -162,7 +173,7 @@ static bool is_name(const char *text, size_t limit)
 
 static int identify(char *payload, size_t size, const struct place *place, const char **stage)
 {
-	const char *time = NULL, *host = NULL, *machine = NULL, *entropy = NULL, *token = NULL, *content = NULL;
+	const char *time = NULL, *host = NULL, *machine = NULL, *boot = NULL, *entropy = NULL, *token = NULL, *content = NULL;
 	*stage = "identity";
 	if (size == 0 || payload[size - 1] != 0)
 		return EINVAL;
@@ -173,6 +184,8 @@ static int identify(char *payload, size_t size, const struct place *place, const
 			host = at + 1;
 		else if (*at == 'm')
 			machine = at + 1;
+		else if (*at == 'b')
+			boot = at + 1;
 		else if (*at == 'r')
 			entropy = at + 1;
 		else if (*at == 'k')
@@ -182,7 +195,9 @@ static int identify(char *payload, size_t size, const struct place *place, const
 		else
 			return EINVAL;
 	}
-	if (!time || !host || !machine || !entropy || !token || !content || !is_name(host, 64) || !is_name(machine, 32))
+	if (!time || !host || !machine || !boot || !entropy || !token || !content)
+		return EINVAL;
+	if (!is_name(host, 64) || !is_name(machine, 32) || !is_name(boot, BOOT_ID_BYTES) || strlen(boot) != BOOT_ID_BYTES)
 		return EINVAL;
 	if (!*token || strlen(token) > TOKEN_BYTES || strchr(token, '\n'))
 		return EINVAL;
@@ -203,6 +218,8 @@ static int identify(char *payload, size_t size, const struct place *place, const
 	*stage = "names";
 	if (place->user_root)
 		error = put_names(place->user_root, host, machine);
+	if (!error && place->boot_id_file)
+		error = put_boot_id(place->boot_id_file, boot);
 	if (error)
 		return error;
 	*stage = "identity file";

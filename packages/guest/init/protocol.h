@@ -42,8 +42,8 @@ enum frame {
 
 	/* Privileged operations, answered with FRAME_DONE or FRAME_ERROR. */
 	/*
-	 * Records: t nanoseconds since the epoch, h host name, m machine-id, r entropy in hex, k token, j what the agent
-	 * is to know, as it finds it in its identity file. Ends a FRAME_FREEZE.
+	 * Records: t nanoseconds since the epoch, h host name, m machine-id, b boot id, r entropy in hex, k token, j what the
+	 * agent is to know, as it finds it in its identity file. Ends a FRAME_FREEZE.
 	 */
 	FRAME_IDENTITY = 16,
 	FRAME_FREEZE = 17,   /* user processes stand still */
@@ -69,5 +69,7 @@ enum frame {
 #define STDIN_WINDOW 65536
 #define OUTPUT_BYTES 65536
 #define TOKEN_BYTES 256
+/* A UUID as the kernel writes it. */
+#define BOOT_ID_BYTES 36
 
 #endif

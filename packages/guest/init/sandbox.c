@@ -63,7 +63,26 @@ static void make_devices(void)
 		give_up("links in /dev");
 }
 
-static void make_mounts(void)
+/*
+ * The kernel's boot id is part of every snapshot, so that all forks of one would have the same. What the user sees in its
+ * place is a file of ours, which each identity fills.
+ */
+static void cover_boot_id(const char *file)
+{
+	const char *target = ROOT "/proc/sys/kernel/random/boot_id";
+	char *own = read_small_file(file, 64);
+	char *kernels = own ? NULL : read_small_file(target, 64);
+	int error = own ? 0 : kernels ? write_file(file, kernels) : errno;
+	free(own);
+	free(kernels);
+	if (!error && (mount(file, target, NULL, MS_BIND, NULL) != 0 ||
+		       mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0))
+		error = errno;
+	if (error)
+		say("sandbox: boot id: %s", strerror(error));
+}
+
+static void make_mounts(const char *boot_id_file)
 {
 	/* The image may lack these, or hold links in their places that would lead out of it. */
 	const char *points[] = { "proc", "sys", "dev", "run", "tmp" };
@@ -77,6 +96,8 @@ static void make_mounts(void)
 	}
 	chmod(ROOT "/tmp", 01777);
 	mount_at("proc", ROOT "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	if (boot_id_file)
+		cover_boot_id(boot_id_file);
 	mount_at("sysfs", ROOT "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
 	mount_at("cgroup2", ROOT "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount_at("tmpfs", ROOT "/run", MS_NOSUID | MS_NODEV, "mode=755");
@@ -182,7 +203,7 @@ pid_t sandbox_start(struct place *place)
 		setsid();
 		if (unshare(CLONE_NEWCGROUP) != 0)
 			give_up("cgroup namespace");
-		make_mounts();
+		make_mounts(place->boot_id_file);
 		enter_root();
 		put_file("/etc/resolv.conf", "nameserver 172.31.0.1\noptions timeout:2 attempts:3\n");
 		(void)!write(ready[1], "", 1);

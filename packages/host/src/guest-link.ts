@@ -12,6 +12,8 @@ export interface Identity {
   hostname: string;
   /** 32 hex characters. */
   machineId: string;
+  /** A UUID. */
+  bootId: string;
   env: Record<string, string>;
   folder: string;
 }
@@ -109,8 +111,8 @@ export function createGuestLink(): GuestLink {
 }
 
 async function identify(guest: GuestAddress, identity: Identity, signal: AbortSignal): Promise<void> {
-  const { token, hostname, machineId, env, folder } = identity;
+  const { token, hostname, machineId, bootId, env, folder } = identity;
   const content = JSON.stringify({ env, folder });
   const entropy = randomBytes(64);
-  await guest.spawner.identify({ timeMs: Date.now(), hostname, machineId, entropy, token, content }, signal);
+  await guest.spawner.identify({ timeMs: Date.now(), hostname, machineId, bootId, entropy, token, content }, signal);
 }

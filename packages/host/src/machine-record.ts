@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, type Logger } from "@dormouse/base";
@@ -63,6 +64,8 @@ export const machineRecord = z.object({
   tokenSalt: z.string(),
   hostname: z.string(),
   machineUuid: z.string(),
+  /** What the machine has as its kernel's boot id: another one after each boot, and in each fork. */
+  bootUuid: z.uuid().default(() => randomUUID()),
   folder: z.string(),
   env: environment,
 });

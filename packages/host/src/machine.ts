@@ -83,6 +83,7 @@ function newRecord(template: HostTemplate, resources: Resources): MachineRecord 
     tokenSalt: "",
     hostname: "dormouse",
     machineUuid: randomUUID().replaceAll("-", ""),
+    bootUuid: randomUUID(),
     folder: "/workspace",
     env: {},
   };

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { chmod, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, disposer, type Logger, type Progress } from "@dormouse/base";
@@ -175,7 +175,14 @@ export async function writeTemplateFile(folder: string, file: z.infer<typeof tem
 
 /** Nobody's identity: every machine gets its own before user code runs. The token stays what it is. */
 function warmIdentity(token: string): Identity {
-  return { token, hostname: "dormouse", machineId: "0".repeat(32), env: {}, folder: "/workspace" };
+  return {
+    token,
+    hostname: "dormouse",
+    machineId: "0".repeat(32),
+    bootId: randomUUID(),
+    env: {},
+    folder: "/workspace",
+  };
 }
 
 /** @throws when there is none, or one that cannot be read. */

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { waitUntilQuiet } from "@dormouse/compute";
 import type { SnapshotRef } from "@dormouse/contract";
 import { parseSnapshotId } from "@dormouse/storage";
@@ -43,7 +44,7 @@ export class Waker {
   /** What is left of the machine's memory is given up, and so is what was kept of it: nothing of it is what it is now. */
   async fromDrives(machine: Machine): Promise<void> {
     const { store, starter } = this.#options;
-    Object.assign(machine.record, { booted: true, memory: null, parent: null });
+    Object.assign(machine.record, { booted: true, bootUuid: randomUUID(), memory: null, parent: null });
     await store.save(machine.record);
     machine.live = await this.#withRoom(() => starter.boot(machine.record));
   }
@@ -107,6 +108,6 @@ export class Waker {
 }
 
 function identityOf({ record }: Machine) {
-  const { hostname, folder, env, machineUuid } = record;
-  return { hostname, folder, env, machineId: machineUuid };
+  const { hostname, folder, env, machineUuid, bootUuid } = record;
+  return { hostname, folder, env, machineId: machineUuid, bootId: bootUuid };
 }

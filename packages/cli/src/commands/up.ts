@@ -20,6 +20,7 @@ interface UpFlags {
   data: string;
   cache: string;
   pool: string;
+  overcommit: string;
   prefix: string;
   snapshots?: string;
   snapshotEvery: string;
@@ -45,6 +46,11 @@ export default function up(command: Command): void {
     )
     .option("--pool <count>", "machines kept warm, so that a workspace is there at once", "2")
     .option(
+      "--overcommit <factor>",
+      "memory promised to machines, as a multiple of what there is: forks share most of theirs. When all want it, one dies",
+      "1",
+    )
+    .option(
       "--snapshots <place>",
       "where snapshots lie: a folder, or s3://BUCKET/PREFIX (AWS_REGION, AWS_ENDPOINT_URL and the usual credentials)",
       process.env.DORMOUSE_SNAPSHOTS,
@@ -61,6 +67,7 @@ export default function up(command: Command): void {
       flags.cache = resolve(flags.cache);
       const port = parseCount("--port", flags.port, 65_535);
       const poolSize = parseCount("--pool", flags.pool, 64);
+      const memoryOvercommit = parseFactor("--overcommit", flags.overcommit, 16);
       const snapshotEveryMs =
         flags.snapshotEvery === "never" ? 0 : parseDuration("--snapshot-every", flags.snapshotEvery) * 1000;
       const retention = flags.keep === undefined ? undefined : parseRetention(flags.keep);
@@ -73,7 +80,9 @@ export default function up(command: Command): void {
       const url = `http://localhost:${port}`;
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
-          const platform = await startShown({ flags, port, poolSize, snapshotEveryMs, retention, signal });
+          const platform = await startShown({
+            ...{ flags, port, poolSize, memoryOvercommit, snapshotEveryMs, retention, signal },
+          });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
             const opened = await openShown({ platform, repository: wanted, dataDir: flags.data, signal });
@@ -93,16 +102,17 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "snapshotEveryMs" | "retention" | "signal"
+    "poolSize" | "memoryOvercommit" | "snapshotEveryMs" | "retention" | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, snapshotEveryMs, retention, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, snapshotEveryMs, retention, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
     cacheDir: flags.cache,
     listen: { address: flags.listen, port },
     poolSize,
+    memoryOvercommit,
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
@@ -202,6 +212,13 @@ function parseSnapshotPlace(text: string): PlatformOptions["snapshotStore"] {
   const [, bucket = "", prefix = ""] = s3;
   const { AWS_REGION: region, AWS_ENDPOINT_URL: endpoint } = process.env;
   return { kind: "s3", bucket, prefix: prefix && `${prefix}/`, region, endpoint };
+}
+
+function parseFactor(what: string, text: string, max: number): number {
+  const value = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || value < 1 || value > max)
+    throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 1 to ${max}, such as 1.5`);
+  return value;
 }
 
 function parseCount(what: string, text: string, max: number): number {

@@ -31,6 +31,8 @@ export interface PlatformOptions {
   poolSize: number;
   /** Where snapshots lie; default: a folder of `dataDir`. */
   snapshotStore?: HostConfigInput["snapshotStore"];
+  /** How much of the host's memory is promised to machines, as a multiple; default 1. */
+  memoryOvercommit?: number;
   /** Running machines are kept so often; default 60,000, 0: only when it is asked for. */
   snapshotEveryMs?: number;
   /** Which snapshots are kept; default: as storage has it. */
@@ -123,6 +125,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       token: hostToken,
       namePrefix,
       poolSize,
+      memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
       snapshotStore: options.snapshotStore,

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromRpcError } from "@dormouse/contract";
@@ -216,7 +217,7 @@ describe("the agent's door", () => {
     const identify = (presented: string, token: string, content: object) => {
       const spawner = createSpawner(() => connectAs(other, presented));
       const entropy = Buffer.alloc(32, 7);
-      const names = { hostname: "ws-test", machineId };
+      const names = { hostname: "ws-test", machineId, bootId: randomUUID() };
       return spawner
         .identify({ ...names, timeMs: Date.now(), entropy, token, content: JSON.stringify(content) })
         .finally(() => spawner.close());

@@ -71,6 +71,8 @@ export interface MachineIdentity {
   hostname: string;
   /** 32 hex characters. */
   machineId: string;
+  /** A UUID that the user finds as the kernel's boot id. */
+  bootId: string;
   entropy: Uint8Array;
   /** What clients show from now on. */
   token: string;
@@ -142,11 +144,12 @@ export function createSpawner(open: () => Socket): Spawner {
       return start({ socket: take(), giveBack, request, payload, handlers, signal });
     },
     adopt: (name, handlers) => start({ socket: connect(`\0${name}`), giveBack, handlers }),
-    async identify({ timeMs, hostname, machineId, entropy, token, content }, signal) {
+    async identify({ timeMs, hostname, machineId, bootId, entropy, token, content }, signal) {
       const payload = encodeRecords([
         ["t", String(BigInt(Math.round(timeMs * 1000)) * 1000n)],
         ["h", hostname],
         ["m", machineId],
+        ["b", bootId],
         ["r", Buffer.from(entropy).toString("hex")],
         ["k", token],
         ["j", content],

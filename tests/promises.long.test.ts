@@ -1,0 +1,94 @@
+// Promises 1 to 3 as often as they should be tried; tests/snapshots.test.ts has the short version of each.
+import { Workspace } from "@dormouse/sdk";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { eventually } from "./support/eventually.ts";
+import { expectGoingOn, output, startHasher } from "./support/hasher.ts";
+import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
+
+const clones = 20;
+const drawsPerClone = 10_000;
+const sleeps = 50;
+const clockToleranceMs = 50;
+
+let platform: TestPlatform;
+beforeAll(async () => {
+  platform = await startTestPlatform({ poolSize: 0 });
+});
+afterAll(() => platform?.[Symbol.asyncDispose]());
+afterEach(async () => {
+  for (const { id } of await Workspace.list({ connection: platform.connection })) {
+    await Workspace.kill(id, { connection: platform.connection });
+  }
+});
+
+const create = (name: string) => Workspace.create({ connection: platform.connection, name });
+
+it(`${clones} clones of one snapshot draw ${drawsPerClone} random numbers each, none twice`, async () => {
+  const parent = await create("parent");
+  const { id: snapshot } = await parent.snapshot({ name: "common" });
+  const drawn = new Set<string>();
+  const identities = new Set<string>();
+  // As many at once as have room.
+  for (let made = 0; made < clones; ) {
+    const forks = await parent.fork({ snapshot, count: Math.min(10, clones - made) });
+    for (const { workspace, error } of forks) {
+      if (!workspace) throw error;
+      // The first thing that a user's process does there: no draw of the snapshot's may come before.
+      const draws = await output(
+        workspace,
+        `head -c ${16 * drawsPerClone} /dev/urandom | od -An -v -tx1 -w16 | tr -d ' '`,
+      );
+      const numbers = draws.split("\n");
+      expect(numbers).toHaveLength(drawsPerClone);
+      for (const number of numbers) drawn.add(number);
+      const ids = await output(workspace, "cat /etc/machine-id /proc/sys/kernel/random/boot_id; hostname");
+      for (const id of ids.split("\n")) identities.add(id);
+      made++;
+    }
+    await Promise.all(forks.map(({ workspace }) => workspace?.kill()));
+  }
+  expect(drawn.size).toBe(clones * drawsPerClone);
+  expect(identities.size).toBe(clones * 3);
+});
+
+/** How far a machine's clock is off at most, by what lies between asking and the answer. */
+async function clockErrorMs(workspace: Workspace): Promise<number> {
+  const beforeMs = Date.now();
+  const guestMs = Number(await output(workspace, "date +%s%3N"));
+  return Math.max(0, beforeMs - guestMs, guestMs - Date.now());
+}
+
+it(`the clock is right within ${clockToleranceMs} ms after any sleep, however wrong it was before`, async () => {
+  const workspace = await create("clockwork");
+  for (const sleepMs of [1_000, 60_000]) {
+    await workspace.hibernate();
+    await new Promise((resolve) => setTimeout(resolve, sleepMs));
+    expect(await clockErrorMs(workspace), `after ${sleepMs} ms`).toBeLessThanOrEqual(clockToleranceMs);
+  }
+  for (const days of [30, -30]) {
+    await output(workspace, `sudo date -s "${days} days" >/dev/null`);
+    expect(await clockErrorMs(workspace)).toBeGreaterThan(29 * 86_400_000);
+    await workspace.hibernate();
+    expect(await clockErrorMs(workspace), `${days} days off`).toBeLessThanOrEqual(clockToleranceMs);
+  }
+});
+
+it(`memory and files are what they were after each of ${sleeps} sleeps`, async () => {
+  const workspace = await create("sleeper");
+  await startHasher(workspace, 64);
+  await output(workspace, "head -c 32000000 /dev/urandom > blob && sync && sha256sum blob > blob.sum");
+  const bootId = await output(workspace, "cat /proc/sys/kernel/random/boot_id");
+  let rounds = 0;
+  for (let cycle = 0; cycle < sleeps; cycle++) {
+    await workspace.hibernate();
+    rounds = await expectGoingOn(workspace, rounds);
+    // From the drive, not from the memory that came back.
+    const compare = "sync && echo 3 | sudo tee /proc/sys/vm/drop_caches >/dev/null; sha256sum --check --quiet blob.sum";
+    await output(workspace, compare);
+    expect(await output(workspace, "cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
+  }
+  await eventually("the last sleep is on the timeline", async () => {
+    const [newest] = await workspace.snapshots();
+    return newest?.reason === "hibernate";
+  });
+});
