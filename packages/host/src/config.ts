@@ -39,8 +39,8 @@ export const hostConfig = z.object({
   poolSize: z.number().int().min(0).max(64).default(2),
   /** Network slots prepared ahead. */
   slotsAhead: z.number().int().min(1).max(1024).default(8),
-  /** VMM processes that wait for a machine, each in a slot of its own and some megabytes large. */
-  vmmsAhead: z.number().int().min(0).max(1024).default(16),
+  /** VMM processes that wait for a machine, each in a slot of its own and about 10 MB large. */
+  vmmsAhead: z.number().int().min(0).max(1024).default(20),
   /** Running machines are kept so often, in milliseconds; 0: only when it is asked for. */
   snapshotEveryMs: z.number().int().min(0).default(60_000),
   /** Of the snapshots that nobody asked for, one of each `everyMs` is kept for `forMs`; by default as storage has it. */
