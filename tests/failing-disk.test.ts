@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => stack[Symbol.asyncDispose]());
 
 it("a full or failing store: one clear error, the workspace runs on, its last snapshot holds", async () => {
-  const workspace = await Workspace.create({ connection: platform.connection, name: "unlucky" });
+  const workspace = await Workspace.create({ connection: platform.connection });
   await output(workspace, "echo one > state");
   const first = await workspace.snapshot({ name: "first" });
   const write = () => output(workspace, "head -c 60000000 /dev/urandom > noise; sync; echo two > state");
@@ -82,7 +82,7 @@ async function createFailingDisk(): Promise<FailingDisk> {
   await run("mount", ["-t", "tmpfs", "-o", `size=${enoughMib}m`, "tmpfs", memory]);
   undo.add(async () => void (await run("umount", [memory])));
   await run("truncate", ["-s", `${enoughMib - 64}M`, file]);
-  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0", file]);
+  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=0", file]);
   const mount = () => run("mount", ["-o", "loop", file, path]);
   await mount();
   undo.add(async () => void (await run("umount", [path])));

@@ -30,7 +30,7 @@ it(`${clones} clones of one snapshot draw ${drawsPerClone} random numbers each, 
   const identities = new Set<string>();
   // As many at once as have room.
   for (let made = 0; made < clones; ) {
-    const forks = await parent.fork({ snapshot, count: Math.min(10, clones - made) });
+    const forks = await parent.fork({ snapshot, name: `clone-${made}`, count: Math.min(10, clones - made) });
     for (const { workspace, error } of forks) {
       if (!workspace) throw error;
       // The first thing that a user's process does there: no draw of the snapshot's may come before.

@@ -1,3 +1,4 @@
+import type { Logger } from "@dormouse/base";
 import type { Capture } from "@dormouse/compute";
 import type { SnapshotInfo } from "@dormouse/contract";
 import type { GuestFacts, GuestLink } from "./guest-link.ts";
@@ -16,6 +17,7 @@ export interface KeeperOptions {
   moments: Moments;
   /** By its content hash. */
   template: (hash: string) => TemplateFolder;
+  log: Logger;
 }
 
 /** Why and how a moment is kept. */
@@ -55,8 +57,19 @@ export class Keeper {
       beforeStop: () => guest.freeze(address),
       afterResume: () => guest.thaw(address),
     });
-    const snapshot = await this.#store(record, { ...options, facts, capture });
-    if (isFork) await moments.keepReady(snapshot, record, capture, signal);
+    const [ready, stored] = await Promise.allSettled([
+      isFork ? moments.prepare(record, capture, signal) : undefined,
+      this.#store(record, { ...options, facts, capture }),
+    ]);
+    if (stored.status === "rejected") {
+      if (ready.status === "fulfilled") await ready.value?.discard();
+      throw stored.reason;
+    }
+    const snapshot = stored.value;
+    // Without it the forks come from the store.
+    if (ready.status === "rejected")
+      this.#options.log.warn("a moment is not ready on this host", { error: ready.reason });
+    else ready.value?.keepReady(snapshot);
     Object.assign(record, kept(snapshot));
     await store.save(record);
     await capture.confirm();

@@ -20,6 +20,13 @@ interface LocalMoment {
   timer: NodeJS.Timeout;
 }
 
+/** Of {@link Moments.prepare}; one of the two is called. */
+export interface PreparedMoment {
+  /** Keeps it for ten minutes. */
+  keepReady(snapshot: SnapshotRef): void;
+  discard(): Promise<void>;
+}
+
 export interface MomentsOptions {
   store: MachineStore;
   timeline: Timeline;
@@ -51,8 +58,8 @@ export class Moments {
     return { memory, diskBase, start, tokenSalt, templateHash };
   }
 
-  /** Keeps a capture's moment ready for forks, for ten minutes. */
-  async keepReady(snapshot: SnapshotRef, record: MachineRecord, capture: Capture, signal?: AbortSignal): Promise<void> {
+  /** Puts a capture's moment on this host's disk, for forks of the snapshot that it becomes. */
+  async prepare(record: MachineRecord, capture: Capture, signal?: AbortSignal): Promise<PreparedMoment> {
     const { store } = this.#options;
     // Beside the machines, and without a record: what a daemon leaves that died is removed by the next one.
     const folder = store.folderOf(`moment-${randomBytes(12).toString("hex")}`);
@@ -72,8 +79,13 @@ export class Moments {
       templateHash: record.templateHash,
     };
     undo.release();
-    const timer = setTimeout(() => void this.#forget(keyOf(snapshot)), localMs).unref();
-    this.#local.set(keyOf(snapshot), { folder, files, timer });
+    return {
+      keepReady: (snapshot) => {
+        const timer = setTimeout(() => void this.#forget(keyOf(snapshot)), localMs).unref();
+        this.#local.set(keyOf(snapshot), { folder, files, timer });
+      },
+      discard: () => rm(folder, { recursive: true, force: true }),
+    };
   }
 
   /**
