@@ -8,7 +8,7 @@ import type { InternalContract } from "@dormouse/contract";
 import { fromRpcError } from "@dormouse/contract/errors";
 import type { ControlConfigInput } from "@dormouse/control";
 // Not by way of control's index, whose database and accounts take a second to load.
-import { type EmbeddedPostgres, startPostgres } from "@dormouse/control/postgres";
+import { type EmbeddedPostgres, keepPostgresRunning } from "@dormouse/control/postgres";
 import type { GatewayConfigInput } from "@dormouse/gateway";
 import { type HostConfigInput, prepareHost } from "@dormouse/host";
 import { createORPCClient } from "@orpc/client";
@@ -100,7 +100,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const nodeBinary = join(root, "node_modules/node/bin/node");
     const openDatabase = async () => {
       if (process.env.DATABASE_URL) return process.env.DATABASE_URL;
-      postgres = await startPostgres({ dataDir: join(dataDir, "postgres"), cacheDir, log });
+      postgres = await keepPostgresRunning({ dataDir: join(dataDir, "postgres"), cacheDir, log });
       return postgres.url;
     };
     // The browser apps take a core for a while, the base image mostly waits for the mirror: both at once.

@@ -3,11 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@dormouse/base";
 import pg from "pg";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { keepPostgresRunning } from "./keep-running.ts";
 import { isAlive } from "./postmaster.ts";
 import { startPostgres } from "./start.ts";
 
 const log = createLogger({ level: "error", write: (line) => console.error(line) });
+const quiet = createLogger({ level: "error", write: () => {} });
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "dm-pg-"));
@@ -45,6 +47,20 @@ test("keeps what was committed through a kill of the server, is taken over, and 
   expect(await query(recovered.url, "select n from kept")).toEqual([{ n: 42 }]);
   await recovered.stop();
   expect(isAlive(recovered.pid)).toBe(false);
+});
+
+test("a server that was killed is started again, with what was committed and at the same address", async () => {
+  await using kept = await keepPostgresRunning({ dataDir: join(folder, "kept"), log: quiet });
+  await query(kept.url, "create table kept (n int); insert into kept values (42)");
+  const { pid } = kept;
+  process.kill(pid, "SIGKILL");
+  await vi.waitFor(async () => expect(await query(kept.url, "select n from kept")).toEqual([{ n: 42 }]), {
+    timeout: 30_000,
+    interval: 100,
+  });
+  expect(kept.pid).not.toBe(pid);
+  await kept.stop();
+  expect(isAlive(kept.pid)).toBe(false);
 });
 
 test("says which folder its account cannot enter", async () => {

@@ -25,7 +25,7 @@ export interface PostgresOptions {
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** Connection string with the password in it: a secret. */
   url: string;
-  pid: number;
+  readonly pid: number;
   /** Ends open connections, writes everything to disk and stops the server. Idempotent. */
   stop(): Promise<void>;
 }
