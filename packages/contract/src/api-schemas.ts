@@ -195,6 +195,16 @@ export type ApiKey = z.infer<typeof apiKey>;
 export const account = z.object({ id: z.string(), name: z.string(), email: z.string() });
 export type Account = z.infer<typeof account>;
 
+const share = z.object({ used: z.number(), /** Null: as much as there is. */ limit: z.number().nullable() });
+
+/** What somebody has of what they may have. */
+export const allowance = z.object({
+  workspaces: share,
+  /** What the snapshots of all their workspaces take in the store. */
+  snapshotBytes: share,
+});
+export type Allowance = z.infer<typeof allowance>;
+
 /** Settings of the editor that follow the user, as the editor stores them. */
 export const userSettings = z.object({
   settings: z.string().max(1024 * 1024),

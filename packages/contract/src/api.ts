@@ -187,6 +187,10 @@ const me = {
     .route({ method: "GET", path: "/me", summary: "Who am I", tags: ["Account"] })
     .input(empty)
     .output(s.account),
+  quota: oc
+    .route({ method: "GET", path: "/me/quota", summary: "What I have of what I may have", tags: ["Account"] })
+    .input(empty)
+    .output(s.allowance),
   settings: oc
     .route({ method: "GET", path: "/me/settings", summary: "The editor's settings", tags: ["Account"] })
     .input(empty)

@@ -23,6 +23,13 @@ export const controlConfig = z.object({
   publicUrl: z.url(),
   /** Folder for the secrets of this installation. */
   dataDir: z.string().min(1),
+  /** What one person may have; null: as much as there is. */
+  quota: z
+    .object({
+      workspaces: z.number().int().min(0).nullable().default(null),
+      snapshotBytes: z.number().int().min(0).nullable().default(null),
+    })
+    .prefault({}),
   /** E-mail address of the administrator that the first start makes. */
   administratorEmail: z.email().default("admin@dormouse.local"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),

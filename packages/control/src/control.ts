@@ -22,6 +22,7 @@ import { connectHost, remote } from "./host/client.ts";
 import { createChanges } from "./workspaces/changes.ts";
 import { createEngine } from "./workspaces/engine.ts";
 import { createMeter } from "./workspaces/meter.ts";
+import { createQuota } from "./workspaces/quota.ts";
 import { startReconciler } from "./workspaces/reconciler.ts";
 import { workspaceService } from "./workspaces/service.ts";
 import { createSightings } from "./workspaces/sightings.ts";
@@ -73,13 +74,14 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const meter = createMeter(db);
   const engine = createEngine({ store, host, changes, view, meter, sightings, log });
   const templates = templateCatalogue(host);
-  const workspaces = workspaceService({ store, engine, host, changes, templates, view, log });
+  const quota = createQuota(config.quota, { store, sightings });
+  const workspaces = workspaceService({ store, engine, host, changes, templates, quota, view, log });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, apiKeys, people, capacity }),
+    router: apiRouter({ workspaces, templates, apiKeys, people, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),

@@ -1,4 +1,4 @@
-import { DormouseError, type Logger } from "@dormouse/base";
+import { DormouseError, KeyedLock, type Logger } from "@dormouse/base";
 import type {
   ExecResult,
   HostCapacity,
@@ -14,7 +14,6 @@ import { type RunOptions, runCommand } from "./commands.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { GuestLink } from "./guest-link.ts";
 import { Keeper } from "./keeper.ts";
-import { KeyedLock } from "./keyed-lock.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import { addressOf, type HostTemplate, type Machine, newMachine, toInfo } from "./machine.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";

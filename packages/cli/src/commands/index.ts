@@ -31,6 +31,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "restore", summary: "Go back to a snapshot", load: () => import("./restore.ts") },
   { name: "fork", summary: "Make workspaces that go on from one as it is", load: () => import("./fork.ts") },
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
+  { name: "quota", summary: "Show what you have of what you may have", load: () => import("./quota.ts") },
   { name: "template", summary: "List templates", load: () => import("./template.ts") },
   { name: "login", summary: "Save the address and key of a platform", load: () => import("./login.ts") },
   { name: "completion", summary: "Print a shell's completion script", load: () => import("./completion.ts") },

@@ -21,6 +21,8 @@ interface UpFlags {
   cache: string;
   pool: string;
   overcommit: string;
+  quotaWorkspaces?: string;
+  quotaSnapshots?: string;
   prefix: string;
   snapshots?: string;
   snapshotEvery: string;
@@ -60,6 +62,8 @@ export default function up(command: Command): void {
       "--keep <periods>",
       "which of these snapshots stay: EVERY:FOR,… keeps one of each EVERY for so long (default 1m:1h,1h:1d,1d:31d)",
     )
+    .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
+    .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
     .action(async (repository: string | undefined, flags: UpFlags) => {
@@ -68,6 +72,11 @@ export default function up(command: Command): void {
       const port = parseCount("--port", flags.port, 65_535);
       const poolSize = parseCount("--pool", flags.pool, 64);
       const memoryOvercommit = parseFactor("--overcommit", flags.overcommit, 16);
+      const quota = {
+        workspaces:
+          flags.quotaWorkspaces === undefined ? null : parseCount("--quota-workspaces", flags.quotaWorkspaces, 1e6),
+        snapshotBytes: flags.quotaSnapshots === undefined ? null : parseSize("--quota-snapshots", flags.quotaSnapshots),
+      };
       const snapshotEveryMs =
         flags.snapshotEvery === "never" ? 0 : parseDuration("--snapshot-every", flags.snapshotEvery) * 1000;
       const retention = flags.keep === undefined ? undefined : parseRetention(flags.keep);
@@ -81,7 +90,7 @@ export default function up(command: Command): void {
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
-            ...{ flags, port, poolSize, memoryOvercommit, snapshotEveryMs, retention, signal },
+            ...{ flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
@@ -102,10 +111,10 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "memoryOvercommit" | "snapshotEveryMs" | "retention" | "signal"
+    "poolSize" | "memoryOvercommit" | "quota" | "snapshotEveryMs" | "retention" | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, memoryOvercommit, snapshotEveryMs, retention, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -113,6 +122,7 @@ async function startShown(
     listen: { address: flags.listen, port },
     poolSize,
     memoryOvercommit,
+    quota,
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
@@ -219,6 +229,16 @@ function parseFactor(what: string, text: string, max: number): number {
   if (!/^\d+(\.\d+)?$/.test(text) || value < 1 || value > max)
     throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 1 to ${max}, such as 1.5`);
   return value;
+}
+
+const sizes: Readonly<Record<string, number>> = { M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+
+function parseSize(what: string, text: string): number {
+  const [, number = "", unit = ""] = /^(\d{1,6})([MGT])$/.exec(text) ?? [];
+  const factor = sizes[unit];
+  if (factor === undefined)
+    throw usageError(`${what} is ${JSON.stringify(text)}: it must be a size such as 500M, 50G or 2T`);
+  return Number(number) * factor;
 }
 
 function parseCount(what: string, text: string, max: number): number {

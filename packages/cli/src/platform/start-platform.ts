@@ -31,6 +31,8 @@ export interface PlatformOptions {
   poolSize: number;
   /** Where snapshots lie; default: a folder of `dataDir`. */
   snapshotStore?: HostConfigInput["snapshotStore"];
+  /** What one person may have; default: as much as there is. */
+  quota?: ControlConfigInput["quota"];
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
   memoryOvercommit?: number;
   /** Running machines are kept so often; default 60,000, 0: only when it is asked for. */
@@ -139,6 +141,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       databaseUrl,
       host: { url: hostUrl, token: hostToken },
       publicUrl,
+      quota: options.quota,
       dataDir: join(dataDir, "control"),
     };
     const gateway: GatewayConfigInput = {

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import type { Cgroup } from "../cgroup.ts";
@@ -34,6 +35,7 @@ interface EarlyProcess {
 }
 
 const endTimeoutMs = 5_000;
+const waitingNice = 10;
 
 /**
  * VMM processes that were started in their slots before anybody knew which machine they will be: in the jail, linked, and
@@ -77,6 +79,8 @@ export class EarlyProcesses {
       [binary, `--waiting-for-a-machine-in=${root}`],
     );
     const waiting = identifyProcess(await spawned(child));
+    // Whoever waits for something now goes first.
+    if (waiting) setPriority(waiting.pid, waitingNice);
     const { stdin } = child;
     if (!waiting || !stdin) throw new DormouseError("unavailable", "a VMM that was started ahead ended at once");
     // One that ends is found out when it is wanted.
@@ -96,6 +100,7 @@ export class EarlyProcesses {
     try {
       await rename(early.logFile, life.logFile);
       for (const path of life.cgroup.procsFiles) await writeFile(path, String(early.process.pid));
+      setPriority(early.process.pid, 0);
       early.write(message(life));
       return early.process;
     } catch (error) {

@@ -3,6 +3,7 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { Quota } from "../workspaces/quota.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
 import type { TemplateCatalogue } from "../workspaces/templates.ts";
 
@@ -12,11 +13,12 @@ export interface ApiServices {
   templates: TemplateCatalogue;
   apiKeys: ApiKeys;
   people: People;
+  quota: Quota;
   capacity(): Promise<HostCapacity>;
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, apiKeys, people, capacity }: ApiServices) {
+export function apiRouter({ workspaces, templates, apiKeys, people, quota, capacity }: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -78,6 +80,7 @@ export function apiRouter({ workspaces, templates, apiKeys, people, capacity }: 
     },
     me: {
       get: me.get.handler(({ context: { actor } }) => ({ id: actor.userId, name: actor.name, email: actor.email })),
+      quota: me.quota.handler(({ context }) => quota.of(context.actor.userId)),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
       saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
       setPassword: me.setPassword.handler(async ({ context, input }) => {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createId, createLogger, type Disposer } from "@dormouse/base";
 import pg from "pg";
-import { type ControlConfig, controlConfig } from "../config.ts";
+import { type ControlConfig, type ControlConfigInput, controlConfig } from "../config.ts";
 import { type Control, startControl } from "../control.ts";
 import { type EmbeddedPostgres, startPostgres } from "../postgres/start.ts";
 import { type SimulatedHost, startSimulatedHost } from "./simulated-host.ts";
@@ -49,7 +49,11 @@ export interface TestPlatform {
 }
 
 /** Starts a {@link TestPlatform}. */
-export async function startTestPlatform(resources: Disposer, postgres: EmbeddedPostgres): Promise<TestPlatform> {
+export async function startTestPlatform(
+  resources: Disposer,
+  postgres: EmbeddedPostgres,
+  options: Pick<ControlConfigInput, "quota"> = {},
+): Promise<TestPlatform> {
   const dataDir = await mkdtemp(join(tmpdir(), "dm-control-data-"));
   resources.add(() => rm(dataDir, { recursive: true, force: true }));
   const host = await startSimulatedHost();
@@ -60,6 +64,7 @@ export async function startTestPlatform(resources: Disposer, postgres: EmbeddedP
     host: { url: host.url, token: host.token },
     publicUrl: "http://dormouse.test:7070",
     dataDir,
+    ...options,
   });
   const control = await startControl(config, testLog);
   resources.add(async () => control[Symbol.asyncDispose]());

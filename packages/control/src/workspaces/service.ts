@@ -1,4 +1,4 @@
-import { createId, DormouseError, type Logger } from "@dormouse/base";
+import { createId, DormouseError, KeyedLock, type Logger } from "@dormouse/base";
 import {
   type CreateWorkspace,
   createWorkspace,
@@ -20,6 +20,7 @@ import { type HostConnection, remote } from "../host/client.ts";
 import type { Changes } from "./changes.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
+import type { Quota } from "./quota.ts";
 import { checkRef, parseRepositoryUrl } from "./repository-url.ts";
 import type { Transition, WorkspaceStore } from "./store.ts";
 import type { TemplateCatalogue } from "./templates.ts";
@@ -91,10 +92,12 @@ export function workspaceService(options: {
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
+  quota: Quota;
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, host, changes, templates, view, log } = options;
+  const { store, engine, host, changes, templates, quota, view, log } = options;
+  const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
     const row = await store.find(actor.userId, reference);
@@ -152,16 +155,20 @@ export function workspaceService(options: {
     base: string,
     row: Omit<Parameters<WorkspaceStore["insert"]>[0], "name">,
   ): Promise<OwnedRow> {
-    const owner = { userId: actor.userId, email: actor.email };
-    if (wanted !== undefined) return store.insert({ ...row, name: wanted }, owner);
-    for (const name of candidates(base)) {
-      try {
-        return await store.insert({ ...row, name }, owner);
-      } catch (error) {
-        if (DormouseError.from(error).code !== "already_exists") throw error;
+    // One after the other, so that several at once do not each find the last place free.
+    return await inserting.run(actor.userId, async () => {
+      await quota.check(actor.userId, "workspace");
+      const owner = { userId: actor.userId, email: actor.email };
+      if (wanted !== undefined) return await store.insert({ ...row, name: wanted }, owner);
+      for (const name of candidates(base)) {
+        try {
+          return await store.insert({ ...row, name }, owner);
+        } catch (error) {
+          if (DormouseError.from(error).code !== "already_exists") throw error;
+        }
       }
-    }
-    throw new DormouseError("internal", "no name was found");
+      throw new DormouseError("internal", "no name was found");
+    });
   }
 
   async function running(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -340,6 +347,7 @@ export function workspaceService(options: {
     },
     async snapshot(actor, reference, name) {
       const row = await find(actor, reference);
+      await quota.check(actor.userId, "snapshot");
       return toSnapshot(await takeSnapshot(row, "manual", name));
     },
     async snapshots(actor, reference) {
