@@ -12,13 +12,10 @@ const slowdown = 1.5;
 const logMib = 10;
 
 let platform: TestPlatform;
-let quietMs: number;
 let neighbour: Workspace;
 beforeAll(async () => {
   platform = await startTestPlatform({ poolSize: 0 });
   neighbour = await Workspace.create({ connection: platform.connection, name: "neighbour" });
-  await latencyMs();
-  quietMs = await latencyMs();
 });
 afterAll(() => platform?.[Symbol.asyncDispose]());
 
@@ -53,6 +50,9 @@ it.each(attacks)("%s in one machine does not reach its neighbour", async (name, 
   const resources = { vcpus: 1, memoryMib: 1024, diskGib: 2 };
   const machine = await Workspace.create({ connection: platform.connection, name: "attacker", resources });
   const logsBefore = await logsMib();
+  // Both machines are up and still: the first measurement is of one that has just started.
+  await latencyMs();
+  const quietMs = await latencyMs();
   await machine.exec(command, { background: true });
   // Until it is in full swing.
   await new Promise((resolve) => setTimeout(resolve, 5_000));

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { setPriority } from "node:os";
 import { DormouseError } from "@dormouse/base";
 import type { Cgroup } from "./cgroup.ts";
 import type { MachineSlot } from "./vmm.ts";
@@ -38,6 +39,8 @@ export function spawnJailed(jail: Jail, command: readonly string[]): ChildProces
       // Nothing of the daemon's environment, which may hold secrets, is for the VMM.
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C" },
     });
+    // The daemon's own work goes before that of its machines.
+    if (child.pid !== undefined) setPriority(child.pid, 0);
     child.unref();
     return child;
   } finally {

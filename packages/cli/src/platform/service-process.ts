@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { setPriority } from "node:os";
 import { DormouseError, sleep, withTimeout } from "@dormouse/base";
 import { RotatingLog } from "./rotating-log.ts";
 
@@ -19,6 +20,7 @@ export interface ServiceDefinition {
 const readyTimeoutMs = 60_000;
 /** A host may have many machines to put to sleep, one minute and more each on a busy machine. */
 const stopTimeoutMs = 300_000;
+const servicePriority = -5;
 const lastWordsMs = 1_000;
 const firstRestartDelayMs = 100;
 const maxRestartDelayMs = 5_000;
@@ -132,6 +134,8 @@ export class ServiceProcess {
       // A group of its own: Ctrl-C reaches the supervisor alone, which ends its parts in order.
       detached: true,
     });
+    // Everybody's requests go through it, so no machine's work comes before its own. Only root may ask for that.
+    if (child.pid !== undefined && process.getuid?.() === 0) setPriority(child.pid, servicePriority);
     child.stdout?.on("data", (chunk: Buffer) => this.#log.write(chunk));
     child.stderr?.on("data", (chunk: Buffer) => this.#log.write(chunk));
     // Whoever waits for `ready` hears of it; nobody may be waiting yet.
