@@ -12,22 +12,21 @@ const memoryOvercommit = 1.5;
 /** Written before the first snapshot, and changed in parts before the next ones. */
 const workloadMib = 250;
 
-/** Rewrites a share of its memory when it is told to. */
+/** Rewrites a share of its memory when it is told to, and does nothing in between: forks of it are idle. */
 const workload = `
-import os, time
+import os
 size = ${workloadMib} * 1024 * 1024
 memory = bytearray(os.urandom(1024 * 1024) * ${workloadMib})
+os.mkfifo("/tmp/change")
 open("/tmp/ready", "w").close()
 while True:
-    if os.path.exists("/tmp/change"):
-        percent = int(open("/tmp/change").read() or 0)
-        os.remove("/tmp/change")
-        block = os.urandom(65536)
-        for at in range(0, size * percent // 100, 65536):
-            # No two blocks are equal, or the store would keep one of them.
-            memory[at:at + 65536] = at.to_bytes(8, "little") + block[8:]
-        open("/tmp/ready", "w").close()
-    time.sleep(0.05)
+    with open("/tmp/change") as change:
+        percent = int(change.read())
+    block = os.urandom(65536)
+    for at in range(0, size * percent // 100, 65536):
+        # No two blocks are equal, or the store would keep one of them.
+        memory[at:at + 65536] = at.to_bytes(8, "little") + block[8:]
+    open("/tmp/ready", "w").close()
 `;
 
 process.stdout.write(`${JSON.stringify(await measureSnapshots(), null, 2)}\n`);
@@ -44,6 +43,7 @@ async function measureSnapshots() {
   note("floor: 10 bare restores …");
   const floor = await measureFloor({ cacheDir, boots: 0, restores: 10 });
   const bareAnswer = figures(floor.restoreToFirstAnswerMs);
+  const bareRunning = figures(floor.restoreToRunningMs);
   const measured = await withPlatform({ poolSize: 0, memoryOvercommit }, async (platform) => {
     const workspace = await Workspace.create({ connection: platform.connection, hibernateAfterSeconds: null });
     note(`writing ${workloadMib} MB …`);
@@ -64,9 +64,12 @@ async function measureSnapshots() {
     return { first, changed, sleeping, forks: { one, many } };
   });
   return {
-    bareRestoreToFirstAnswer: bareAnswer,
+    bareRestore: { toRunning: bareRunning, toFirstAnswer: bareAnswer },
     ...measured,
-    ratios: { wakeToBareFirstAnswer: ratio(measured.sleeping.wakeToFirstAnswer.p50Ms, bareAnswer.p50Ms) },
+    ratios: {
+      wakeToBareFirstAnswer: ratio(measured.sleeping.wakeToFirstAnswer.p50Ms, bareAnswer.p50Ms),
+      forkToBareRunning: ratio(measured.forks.many.toRunning.p50Ms, bareRunning.p50Ms),
+    },
   };
 }
 
@@ -84,7 +87,7 @@ async function snapshot(workspace: Workspace) {
 async function snapshotsAfter(workspace: Workspace, percent: number) {
   const taken: Awaited<ReturnType<typeof snapshot>>[] = [];
   for (let round = 0; round < rounds; round++) {
-    await workspace.exec(`rm -f /tmp/ready; echo ${percent} > /tmp/change.new; mv /tmp/change.new /tmp/change`);
+    await workspace.exec(`rm -f /tmp/ready; echo ${percent} > /tmp/change`);
     await untilFile(workspace, "/tmp/ready");
     taken.push(await snapshot(workspace));
   }
