@@ -1,0 +1,150 @@
+import type { ErrorObject } from "ajv";
+import { type JsonDocument, type JsonPath, pathOf } from "../document.ts";
+import { formatPath, formatValue, type ProblemCollector } from "../problem.ts";
+import { suggest } from "../suggest.ts";
+import { describePattern, describeSchema, type SchemaNode } from "./expectation.ts";
+import type { Validator } from "./validators.ts";
+
+/** Where and how a schema's errors are reported. */
+export interface ExplainOptions {
+  validator: Validator;
+  document: JsonDocument;
+  problems: ProblemCollector;
+  /** Where the validated value stands in the document. */
+  at?: JsonPath;
+  /** What the validated value is, for messages: `devcontainer.json`. */
+  noun: string;
+  /** More names that may stand at the top, and why they are no use there. */
+  misplaced?: (name: string) => string | undefined;
+}
+
+/** Validates the value at a place of a document and reports what is wrong in plain words. */
+export function validateDocument(options: ExplainOptions): void {
+  const { validator, document, problems, at = [] } = options;
+  const errors = withoutOtherAlternatives(validator.validate(document.valueAt(at)), validator);
+  const told = new Set<string>();
+  for (const error of errors) {
+    const path = [...at, ...pathOf(error.instancePath, document)].map((part, index, all) =>
+      Array.isArray(document.valueAt(all.slice(0, index))) ? Number(part) : part,
+    );
+    if (reportProperty(error, path, options)) continue;
+    // Type, range and pattern of one value are one problem: its description holds all of them.
+    if (told.has(error.instancePath)) continue;
+    told.add(error.instancePath);
+    problems.add(path, describeMismatch(document.valueAt(path), error));
+  }
+}
+
+/** Of errors inside `oneOf` and `anyOf`, keeps those of the alternative that was meant, or the one for all of them. */
+function withoutOtherAlternatives(errors: readonly ErrorObject[], { definitions }: Validator): ErrorObject[] {
+  const dropped = new Set<ErrorObject>();
+  for (const union of errors) {
+    if (union.keyword !== "oneOf" && union.keyword !== "anyOf") continue;
+    const alternatives = (union.schema as SchemaNode[]).map((alternative, index) => {
+      const prefix = `${alternative.$ref ?? `${union.schemaPath}/${index}`}/`;
+      return errors.filter((error) => error.schemaPath.startsWith(prefix) && isWithin(error, union));
+    });
+    const meant = alternativeThatWasMeant(alternatives, union.instancePath);
+    for (const error of alternatives.flat()) if (!meant?.includes(error)) dropped.add(error);
+    if (meant) dropped.add(union);
+    else union.parentSchema = { anyOf: (union.schema as SchemaNode[]).map((node) => resolve(node, definitions)) };
+  }
+  return errors.filter((error) => !dropped.has(error));
+}
+
+function isWithin(error: ErrorObject, union: ErrorObject): boolean {
+  return error.instancePath === union.instancePath || error.instancePath.startsWith(`${union.instancePath}/`);
+}
+
+/** The alternative whose type fits; of several, the one that fits best. */
+function alternativeThatWasMeant(
+  alternatives: readonly ErrorObject[][],
+  instancePath: string,
+): readonly ErrorObject[] | undefined {
+  const fitting = alternatives.filter(
+    (errors) => !errors.some((error) => error.keyword === "type" && error.instancePath === instancePath),
+  );
+  return fitting.toSorted((a, b) => misfit(a) - misfit(b))[0];
+}
+
+/** A constant that differs says more than anything else: `"type": "boolean"` picks the option's shape. */
+function misfit(errors: readonly ErrorObject[]): number {
+  return errors.length + (errors.some(({ keyword }) => keyword === "const") ? 100 : 0);
+}
+
+/** Reports what concerns a property's being there or not; answers false for any other error. */
+function reportProperty(error: ErrorObject, path: JsonPath, options: ExplainOptions): boolean {
+  const { problems, validator } = options;
+  const parentSchema = (error.parentSchema ?? {}) as SchemaNode;
+  switch (error.keyword) {
+    case "required": {
+      const missing = String(error.params.missingProperty);
+      const schema = knownProperties(parentSchema, validator.definitions).get(missing);
+      const expected =
+        typeof schema === "object" ? `: must be ${describeSchema(resolve(schema, validator.definitions))}` : "";
+      problems.add(path, `is missing${expected}`, { missing });
+      return true;
+    }
+    case "additionalProperties":
+    case "unevaluatedProperties": {
+      const name = String(error.params.additionalProperty ?? error.params.unevaluatedProperty);
+      const patterns = Object.keys(parentSchema.patternProperties ?? {});
+      const [pattern] = patterns;
+      if (pattern !== undefined)
+        problems.add([...path, name], `must be named by ${describePattern(pattern)}`, { atKey: true });
+      else
+        problems.add([...path, name], describeUnknown(name, path, parentSchema, options), {
+          severity: "warning",
+          atKey: true,
+        });
+      return true;
+    }
+    case "false schema":
+      problems.add(path, "is not allowed here", { atKey: true });
+      return true;
+    default:
+      return false;
+  }
+}
+
+function describeUnknown(name: string, path: JsonPath, parentSchema: SchemaNode, options: ExplainOptions): string {
+  const isTop = path.length === (options.at ?? []).length;
+  const misplaced = isTop ? options.misplaced?.(name) : undefined;
+  if (misplaced !== undefined) return misplaced;
+  const known = [...knownProperties(parentSchema, options.validator.definitions).keys()];
+  const near = suggest(name, known);
+  const hint = near === undefined ? "" : `; did you mean ${near}?`;
+  return `is no property of ${isTop ? options.noun : formatPath(path)}${hint}`;
+}
+
+/** Every property that a schema knows, also through `allOf` and `$ref`. */
+export function knownProperties(
+  schema: SchemaNode,
+  definitions: ReadonlyMap<string, SchemaNode>,
+): Map<string, SchemaNode | boolean> {
+  const properties = new Map(Object.entries(schema.properties ?? {}));
+  // The published schema lists this keyword among the properties by mistake.
+  properties.delete("additionalProperties");
+  const referred = schema.$ref === undefined ? [] : [resolve(schema, definitions)];
+  for (const part of [...(schema.allOf ?? []), ...referred]) {
+    for (const [name, property] of knownProperties(part, definitions)) properties.set(name, property);
+  }
+  return properties;
+}
+
+function resolve(schema: SchemaNode, definitions: ReadonlyMap<string, SchemaNode>): SchemaNode {
+  return (schema.$ref === undefined ? undefined : definitions.get(schema.$ref)) ?? schema;
+}
+
+function describeMismatch(value: unknown, error: ErrorObject): string {
+  const schema = (error.parentSchema ?? {}) as SchemaNode;
+  const near =
+    typeof value === "string" && schema.enum
+      ? suggest(
+          value,
+          schema.enum.filter((candidate) => typeof candidate === "string"),
+        )
+      : undefined;
+  const hint = near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`;
+  return `is ${formatValue(value)}: must be ${describeSchema(schema)}${hint}`;
+}
