@@ -32,6 +32,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "fork", summary: "Make workspaces that go on from one as it is", load: () => import("./fork.ts") },
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
   { name: "template", summary: "List templates", load: () => import("./template.ts") },
+  {
+    name: "devcontainer",
+    summary: "Check a repository's devcontainer.json",
+    load: () => import("./devcontainer.ts"),
+  },
   { name: "login", summary: "Save the address and key of a platform", load: () => import("./login.ts") },
   { name: "completion", summary: "Print a shell's completion script", load: () => import("./completion.ts") },
   { name: "doctor", summary: "Say what this machine offers", load: () => import("./doctor.ts") },
