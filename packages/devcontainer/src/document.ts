@@ -99,9 +99,9 @@ function pointerOf(path: JsonPath): string {
   return path.map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
 }
 
-/** Reads a JSON pointer (RFC 6901) into a path; places in lists become numbers where the document has a list. */
-export function pathOf(pointer: string, document: JsonDocument): JsonPath {
-  const path: (string | number)[] = [];
+/** Reads a JSON pointer (RFC 6901) below a path; places in lists become numbers where the document has a list. */
+export function pathBelow(base: JsonPath, pointer: string, document: JsonDocument): JsonPath {
+  const path = [...base];
   for (const part of pointer.split("/").slice(1)) {
     const name = part.replaceAll("~1", "/").replaceAll("~0", "~");
     path.push(Array.isArray(document.valueAt(path)) ? Number(name) : name);

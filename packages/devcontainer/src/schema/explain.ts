@@ -1,5 +1,5 @@
 import type { ErrorObject } from "ajv";
-import { type JsonDocument, type JsonPath, pathOf } from "../document.ts";
+import { type JsonDocument, type JsonPath, pathBelow } from "../document.ts";
 import { formatPath, formatValue, type ProblemCollector } from "../problem.ts";
 import { suggest } from "../suggest.ts";
 import { describePattern, describeSchema, type SchemaNode } from "./expectation.ts";
@@ -24,9 +24,7 @@ export function validateDocument(options: ExplainOptions): void {
   const errors = withoutOtherAlternatives(validator.validate(document.valueAt(at)), validator);
   const told = new Set<string>();
   for (const error of errors) {
-    const path = [...at, ...pathOf(error.instancePath, document)].map((part, index, all) =>
-      Array.isArray(document.valueAt(all.slice(0, index))) ? Number(part) : part,
-    );
+    const path = pathBelow(at, error.instancePath, document);
     if (reportProperty(error, path, options)) continue;
     // Type, range and pattern of one value are one problem: its description holds all of them.
     if (told.has(error.instancePath)) continue;
