@@ -14,7 +14,7 @@ const names = [
 ];
 
 /** Where `${devcontainerId}` may stand ("Variables in devcontainer.json"): nowhere that an image is built from. */
-const propertiesWithId = [
+export const configPropertiesWithId: readonly string[] = [
   "name",
   "runArgs",
   "initializeCommand",
@@ -33,15 +33,23 @@ const propertiesWithId = [
   "customizations",
 ];
 
+/** The same for `devcontainer-feature.json` ("Dev Container ID"). */
+export const featurePropertiesWithId: readonly string[] = ["entrypoint", "mounts", "customizations"];
+
 /** Warns of variables where the specification has none, and of names that are nearly a variable's. */
-export function checkVariables(document: JsonDocument, problems: ProblemCollector): void {
+export function checkVariables(
+  document: JsonDocument,
+  problems: ProblemCollector,
+  propertiesWithId: readonly string[],
+): void {
   for (const use of findVariables(document.value)) {
-    const message = messageFor(use);
+    if (problems.isFull("warning")) return;
+    const message = messageFor(use, propertiesWithId);
     if (message !== undefined) problems.add(use.path, message, { severity: "warning" });
   }
 }
 
-function messageFor({ path, text, name }: VariableUse): string | undefined {
+function messageFor({ path, text, name }: VariableUse, propertiesWithId: readonly string[]): string | undefined {
   const top = String(path[0]);
   switch (name) {
     case "containerEnv":

@@ -38,7 +38,13 @@ export function readDocument(
   path: string,
 ): { document: JsonDocument; problem?: undefined } | { document?: undefined; problem: Problem } {
   const failure = (offset: number, message: string) => ({
-    problem: { severity: "error" as const, file: path, ...positionAt(text, offset), property: "", message },
+    problem: {
+      severity: "error" as const,
+      file: path,
+      ...positionAt(lineStartsOf(text), offset),
+      property: "",
+      message,
+    },
   });
   if (text.length > maxCharacters) {
     return failure(0, `is ${text.length} characters long: must be at most ${maxCharacters}`);
@@ -60,6 +66,7 @@ export function readDocument(
 function createDocument(text: string, path: string, root: Node): JsonDocument {
   const places = new Map<string, Place>();
   const duplicates: JsonPath[] = [];
+  const lineStarts = lineStartsOf(text);
   const convert = (node: Node, at: JsonPath, keyOffset: number): unknown => {
     places.set(pointerOf(at), { key: keyOffset, value: node.offset });
     if (node.type === "array")
@@ -83,7 +90,7 @@ function createDocument(text: string, path: string, root: Node): JsonDocument {
     positionOf(at, part) {
       for (let length = at.length; length >= 0; length--) {
         const place = places.get(pointerOf(at.slice(0, length)));
-        if (place) return positionAt(text, length === at.length ? place[part] : place.value);
+        if (place) return positionAt(lineStarts, length === at.length ? place[part] : place.value);
       }
       return { line: 1, column: 1 };
     },
@@ -109,9 +116,16 @@ export function pathBelow(base: JsonPath, pointer: string, document: JsonDocumen
   return path;
 }
 
-function positionAt(text: string, offset: number): TextPosition {
-  const before = text.slice(0, offset).split(/\r\n|\n|\r/);
-  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+function lineStartsOf(text: string): number[] {
+  return [0, ...Array.from(text.matchAll(/\r\n|\n|\r/g), ({ 0: lineBreak, index }) => index + lineBreak.length)];
+}
+
+function positionAt(lineStarts: readonly number[], offset: number): TextPosition {
+  const line = Math.max(
+    0,
+    lineStarts.findLastIndex((start) => start <= offset),
+  );
+  return { line: line + 1, column: offset - (lineStarts[line] ?? 0) + 1 };
 }
 
 /** The parser's `SyntaxKind`, which exists as a type only. */

@@ -161,6 +161,10 @@ describe("an image's label", () => {
     expect(parseImageMetadata('{"remoteUser": "dev"}').entries).toEqual([{ remoteUser: "dev" }]);
   });
 
+  test("may come from a definition with Compose", () => {
+    expect(parseImageMetadata('{"shutdownAction": "stopCompose", "overrideCommand": false}').problems).toEqual([]);
+  });
+
   test("is validated; what is unknown is left", () => {
     const wrong = parseImageMetadata('[{"remoteUser": 3}, {"customizations": {"dormouse": {"ports": 3}}}, 4]');
     expect(wrong.entries).toBeUndefined();

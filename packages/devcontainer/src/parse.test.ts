@@ -254,4 +254,21 @@ describe("bad input is explained", () => {
     expect(problems.filter(({ severity }) => severity === "error")).toHaveLength(100);
     expect(problems.filter(({ severity }) => severity === "warning")).toHaveLength(100);
   });
+
+  test.each([
+    ["values of no alternative", `{"image": "x", "forwardPorts": [${"null,".repeat(200_000)}]}`],
+    [
+      "unknown names",
+      `{"image": "x", "hostRequirements": {"gpu": {${Array.from({ length: 60_000 }, (_, index) => `"core${index}": 1`).join()}}}}`,
+    ],
+    ["variables", `{"image": "x", "name": "${"${localenv:A}".repeat(80_000)}"}`],
+    ["lines", `{"image": 3,${"\n".repeat(1_000_000)}}`],
+    ["open brackets", "[".repeat(1_000_000)],
+    [
+      "quotes in a mount",
+      JSON.stringify({ image: "x", mounts: ['"a'.repeat(200_000), '""'.repeat(200_000), '"'.repeat(200_001)] }),
+    ],
+  ])("a file full of %s is done with in the time of a test", (_, text) => {
+    expect(parse(text).problems.length).toBeGreaterThan(0);
+  });
 });

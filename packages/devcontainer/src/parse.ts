@@ -1,5 +1,5 @@
 import { DormouseError } from "@dormouse/base";
-import { checkVariables } from "./check-variables.ts";
+import { checkVariables, configPropertiesWithId } from "./check-variables.ts";
 import type { DevcontainerConfig } from "./config.ts";
 import { checkCustomizations } from "./customizations.ts";
 import { type JsonDocument, readDocument } from "./document.ts";
@@ -54,7 +54,7 @@ export function parseConfig(text: string, options: ParseOptions): ParsedConfig {
   checkFeatures(document, problems, options);
   checkValues(value, problems);
   checkCustomizations(document, problems);
-  checkVariables(document, problems);
+  checkVariables(document, problems, configPropertiesWithId);
   if (problems.hasErrors) return { problems: problems.sorted() };
   return { config: value as DevcontainerConfig, problems: problems.sorted() };
 }

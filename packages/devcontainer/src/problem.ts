@@ -14,7 +14,7 @@ export interface Problem {
   column: number;
   /** As in `build.args.NODE` or `features["registry.example/team/node:1"]`; empty for the file as a whole. */
   property: string;
-  /** What stands there; absent where something is missing. */
+  /** What stands there; absent where something is missing, and for the file as a whole. */
   value?: unknown;
   /** In plain words, without the property's name: `is 70000: must be a whole number from 0 to 65535`. */
   message: string;
@@ -44,14 +44,19 @@ export class ProblemCollector {
 
   add(path: JsonPath, message: string, options: ProblemOptions = {}): void {
     const severity = options.severity ?? "error";
-    if (this.#counts[severity] === maxProblems) return;
+    if (this.isFull(severity)) return;
     const property = formatPath(options.missing === undefined ? path : [...path, options.missing]);
     if (this.#problems.some((other) => other.property === property && other.message === message)) return;
     const { line, column } = this.#document.positionOf(path, options.atKey ? "key" : "value");
     const problem: Problem = { severity, file: this.#document.path, line, column, property, message };
-    if (options.missing === undefined) problem.value = this.#document.valueAt(path);
+    if (options.missing === undefined && path.length > 0) problem.value = this.#document.valueAt(path);
     this.#problems.push(problem);
     this.#counts[severity]++;
+  }
+
+  /** Whether no more problems of a severity are taken: finding them is no use any more. */
+  isFull(severity: Severity): boolean {
+    return this.#counts[severity] >= maxProblems;
   }
 
   get hasErrors(): boolean {

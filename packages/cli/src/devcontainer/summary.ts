@@ -29,6 +29,8 @@ export interface DefinitionSummary {
   hostRequirements: ParsedHostRequirements;
   /** Absent where the image decides. */
   users: { containerUser?: string; remoteUser?: string };
+  /** Secrets that are recommended; nothing is known of their values. */
+  secrets: { name: string; description?: string }[];
   customizations: DormouseCustomizations;
 }
 
@@ -52,6 +54,7 @@ export function summarize(
     ports: portsOf(merged),
     hostRequirements: parseHostRequirements(merged.hostRequirements),
     users: knownUsers(merged),
+    secrets: Object.entries(config.secrets ?? {}).map(([name, secret]) => ({ name, ...secret })),
     customizations: customizationsOf(merged),
   };
 }
@@ -106,6 +109,7 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
     ],
     ["needs", describeRequirements(summary.hostRequirements)],
     ["user", [users.remoteUser ?? users.containerUser ?? "the image's"]],
+    ["secrets", summary.secrets.map(({ name, description }) => (description ? `${name}: ${description}` : name))],
     ["dormouse", describeCustomizations(summary.customizations)],
   ];
   return sections.filter(([, lines]) => lines.length > 0);

@@ -1,3 +1,4 @@
+import { checkVariables, featurePropertiesWithId } from "../check-variables.ts";
 import type { LifecycleCommand, MetadataEntry, MountObject } from "../config.ts";
 import { readDocument } from "../document.ts";
 import { type Problem, ProblemCollector } from "../problem.ts";
@@ -47,6 +48,7 @@ export function parseFeatureMetadata(
   if (!document) return { problems: [problem] };
   const problems = new ProblemCollector(document);
   validateDocument({ validator: featureValidator, document, problems, noun: "devcontainer-feature.json" });
+  checkVariables(document, problems, featurePropertiesWithId);
   if (problems.hasErrors) return { problems: problems.sorted() };
   return { metadata: document.value as FeatureMetadata, problems: problems.sorted() };
 }

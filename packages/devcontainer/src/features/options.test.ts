@@ -85,6 +85,21 @@ describe("devcontainer-feature.json", () => {
     ]);
   });
 
+  test("may not depend on who uses it", () => {
+    const { problems } = parseFeatureMetadata(
+      JSON.stringify({
+        id: "x",
+        version: "1",
+        entrypoint: "/x ${devcontainerId}",
+        containerEnv: { A: "${devcontainerId}", P: "/x:${PATH}" },
+      }),
+      { path: "f.json" },
+    );
+    expect(problems.map(({ severity, property, message }) => `${severity} ${property}: ${message}`)).toEqual([
+      "warning containerEnv.A: holds ${devcontainerId}: it may not stand in containerEnv, since an image must not depend on who uses it",
+    ]);
+  });
+
   test("gives to the merge what the table lists for features", () => {
     const metadata = { ...python, containerEnv: { A: "b" }, init: true, postStartCommand: "x", installsAfter: ["a"] };
     expect(featureEntry("registry.example/t/python:1", metadata)).toEqual({

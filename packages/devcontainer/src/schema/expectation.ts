@@ -32,6 +32,11 @@ const patternWords: Readonly<Record<string, string>> = {
     'the name of a host in lower case such as "registry.example", "*.example" or "git.example:22"',
 };
 
+/** What a schema's `$ref` leads to; the schema itself when it has none. */
+export function resolveReference(schema: SchemaNode, definitions: ReadonlyMap<string, SchemaNode>): SchemaNode {
+  return (schema.$ref === undefined ? undefined : definitions.get(schema.$ref)) ?? schema;
+}
+
 /** What a pattern of the schemas asks for, in plain words. */
 export function describePattern(pattern: string): string {
   return patternWords[pattern] ?? `text that matches ${pattern}`;

@@ -2,7 +2,8 @@ import type { ErrorObject } from "ajv";
 import { type JsonDocument, type JsonPath, pathBelow } from "../document.ts";
 import { formatPath, formatValue, type ProblemCollector } from "../problem.ts";
 import { suggest } from "../suggest.ts";
-import { describePattern, describeSchema, type SchemaNode } from "./expectation.ts";
+import { withoutOtherAlternatives } from "./alternatives.ts";
+import { describePattern, describeSchema, resolveReference, type SchemaNode } from "./expectation.ts";
 import type { Validator } from "./validators.ts";
 
 /** Where and how a schema's errors are reported. */
@@ -24,6 +25,8 @@ export function validateDocument(options: ExplainOptions): void {
   const errors = withoutOtherAlternatives(validator.validate(document.valueAt(at)), validator);
   const told = new Set<string>();
   for (const error of errors) {
+    const isWarning = error.keyword === "unevaluatedProperties" || error.keyword === "additionalProperties";
+    if (problems.isFull("error") && (!isWarning || problems.isFull("warning"))) continue;
     const path = pathBelow(at, error.instancePath, document);
     if (reportProperty(error, path, options)) continue;
     // Type, range and pattern of one value are one problem: its description holds all of them.
@@ -31,43 +34,6 @@ export function validateDocument(options: ExplainOptions): void {
     told.add(error.instancePath);
     problems.add(path, describeMismatch(document.valueAt(path), error));
   }
-}
-
-/** Of errors inside `oneOf` and `anyOf`, keeps those of the alternative that was meant, or the one for all of them. */
-function withoutOtherAlternatives(errors: readonly ErrorObject[], { definitions }: Validator): ErrorObject[] {
-  const dropped = new Set<ErrorObject>();
-  for (const union of errors) {
-    if (union.keyword !== "oneOf" && union.keyword !== "anyOf") continue;
-    const alternatives = (union.schema as SchemaNode[]).map((alternative, index) => {
-      const prefix = `${alternative.$ref ?? `${union.schemaPath}/${index}`}/`;
-      return errors.filter((error) => error.schemaPath.startsWith(prefix) && isWithin(error, union));
-    });
-    const meant = alternativeThatWasMeant(alternatives, union.instancePath);
-    for (const error of alternatives.flat()) if (!meant?.includes(error)) dropped.add(error);
-    if (meant) dropped.add(union);
-    else union.parentSchema = { anyOf: (union.schema as SchemaNode[]).map((node) => resolve(node, definitions)) };
-  }
-  return errors.filter((error) => !dropped.has(error));
-}
-
-function isWithin(error: ErrorObject, union: ErrorObject): boolean {
-  return error.instancePath === union.instancePath || error.instancePath.startsWith(`${union.instancePath}/`);
-}
-
-/** The alternative whose type fits; of several, the one that fits best. */
-function alternativeThatWasMeant(
-  alternatives: readonly ErrorObject[][],
-  instancePath: string,
-): readonly ErrorObject[] | undefined {
-  const fitting = alternatives.filter(
-    (errors) => !errors.some((error) => error.keyword === "type" && error.instancePath === instancePath),
-  );
-  return fitting.toSorted((a, b) => misfit(a) - misfit(b))[0];
-}
-
-/** A constant that differs says more than anything else: `"type": "boolean"` picks the option's shape. */
-function misfit(errors: readonly ErrorObject[]): number {
-  return errors.length + (errors.some(({ keyword }) => keyword === "const") ? 100 : 0);
 }
 
 /** Reports what concerns a property's being there or not; answers false for any other error. */
@@ -79,7 +45,9 @@ function reportProperty(error: ErrorObject, path: JsonPath, options: ExplainOpti
       const missing = String(error.params.missingProperty);
       const schema = knownProperties(parentSchema, validator.definitions).get(missing);
       const expected =
-        typeof schema === "object" ? `: must be ${describeSchema(resolve(schema, validator.definitions))}` : "";
+        typeof schema === "object"
+          ? `: must be ${describeSchema(resolveReference(schema, validator.definitions))}`
+          : "";
       problems.add(path, `is missing${expected}`, { missing });
       return true;
     }
@@ -123,15 +91,11 @@ export function knownProperties(
   const properties = new Map(Object.entries(schema.properties ?? {}));
   // The published schema lists this keyword among the properties by mistake.
   properties.delete("additionalProperties");
-  const referred = schema.$ref === undefined ? [] : [resolve(schema, definitions)];
+  const referred = schema.$ref === undefined ? [] : [resolveReference(schema, definitions)];
   for (const part of [...(schema.allOf ?? []), ...referred]) {
     for (const [name, property] of knownProperties(part, definitions)) properties.set(name, property);
   }
   return properties;
-}
-
-function resolve(schema: SchemaNode, definitions: ReadonlyMap<string, SchemaNode>): SchemaNode {
-  return (schema.$ref === undefined ? undefined : definitions.get(schema.$ref)) ?? schema;
 }
 
 function describeMismatch(value: unknown, error: ErrorObject): string {

@@ -54,12 +54,17 @@ export const configValidators: Readonly<Record<SourceKind, Validator>> = {
   compose: configValidator("compose"),
 };
 
-/** Validates one entry of an image's `devcontainer.metadata` label. */
+/** Validates one entry of an image's `devcontainer.metadata` label, which may come from any way to start. */
 export const metadataEntryValidator: Validator = createValidator({
   definitions: baseSchema.definitions,
   type: "object",
-  properties: { id: { type: "string" }, entrypoint: { type: "string" } },
-  allOf: refsTo(["nonComposeBase", "devContainerCommon"]),
+  properties: {
+    id: { type: "string" },
+    entrypoint: { type: "string" },
+    overrideCommand: { type: "boolean" },
+    shutdownAction: { type: "string", enum: ["none", "stopContainer", "stopCompose"] },
+  },
+  allOf: refsTo(["devContainerCommon"]),
   unevaluatedProperties: false,
 });
 
