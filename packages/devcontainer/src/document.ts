@@ -63,6 +63,11 @@ export function readDocument(
   return { document: createDocument(text, path, root) };
 }
 
+/** Where a property's name stands in a text; the nearest property around it when there is none. */
+export function locate(text: string, path: JsonPath): TextPosition {
+  return readDocument(text, "").document?.positionOf(path, "key") ?? { line: 1, column: 1 };
+}
+
 function createDocument(text: string, path: string, root: Node): JsonDocument {
   const places = new Map<string, Place>();
   const duplicates: JsonPath[] = [];

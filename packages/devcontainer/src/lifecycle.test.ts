@@ -16,7 +16,7 @@ test("steps in their order, features' commands before the file's, in every form"
       { id: "featureB", postCreateCommand: ["/usr/myDir/bundledScript.sh"] },
     ],
     config: {
-      image: "ubuntu",
+      image: "registry.example/base",
       initializeCommand: "echo host",
       postCreateCommand: "userPostCreate.sh",
       postAttachCommand: { server: "npm start", db: ["mysql", "-u", "root", "-p", "my database"] },

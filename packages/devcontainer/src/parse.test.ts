@@ -15,7 +15,7 @@ describe("what the specification shows is valid", () => {
 {
   "image": "registry.example/base:1", /* pinned */
   "forwardPorts": [3000, "db:5432",],
-  "customizations": { "vscode": { "extensions": ["streetsidesoftware.code-spell-checker"] } },
+  "customizations": { "vscode": { "extensions": ["team.linter"] } },
 }
 `);
     expect(problems).toEqual([]);

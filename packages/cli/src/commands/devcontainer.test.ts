@@ -124,8 +124,9 @@ test("short names need a namespace; a local feature must be there and right", as
   await write(".devcontainer.json", { image: "x", features: { "./.devcontainer/tools": {} } });
   expect(await check()).toEqual({
     code: 1,
-    stdout: "",
-    stderr: "dormouse: there is no .devcontainer/tools/devcontainer-feature.json\n",
+    stdout:
+      '.devcontainer.json:1:26: error: features["./.devcontainer/tools"]: there is no .devcontainer/tools/devcontainer-feature.json\n',
+    stderr: "",
   });
   await write(".devcontainer/tools/devcontainer-feature.json", { id: "tools" });
   const wrong = await check();
@@ -133,6 +134,17 @@ test("short names need a namespace; a local feature must be there and right", as
   expect(wrong.stdout).toBe(
     ".devcontainer/tools/devcontainer-feature.json:1:1: error: version: is missing: must be a string\n",
   );
+});
+
+test("what only shows when it is put together is a problem, too", async () => {
+  await write(".devcontainer/devcontainer.json", '{\n  "image": "x",\n  "features": { "./a": {} }\n}');
+  await write(".devcontainer/a/devcontainer-feature.json", { id: "a", version: "1.0.0", dependsOn: { "./b": {} } });
+  await write(".devcontainer/b/devcontainer-feature.json", { id: "b", version: "1.0.0", dependsOn: { "./a": {} } });
+  const { code, stdout } = await check();
+  expect(stdout).toBe(
+    ".devcontainer/devcontainer.json:3:3: error: features: features depend on each other in a circle: ./a → ./b → ./a; one of their dependsOn or installsAfter must go\n",
+  );
+  expect(code).toBe(1);
 });
 
 test("says what is not there", async () => {

@@ -1,6 +1,6 @@
 import type { Problem } from "@dormouse/devcontainer";
 import type { Command } from "commander";
-import { type Definition, readDefinitions } from "../devcontainer/read-definition.ts";
+import { addProblem, type Definition, readDefinitions } from "../devcontainer/read-definition.ts";
 import { type DefinitionSummary, describeSummary, summarize } from "../devcontainer/summary.ts";
 import { exitCodes } from "../exit.ts";
 import { paint, printFields, printJson, printLine } from "../output.ts";
@@ -38,8 +38,15 @@ async function check(path: string, flags: CheckFlags): Promise<void> {
   }
 }
 
-function summaryOf({ config, localFeatures }: Definition, flags: CheckFlags): DefinitionSummary | undefined {
-  return config && summarize(config, localFeatures, flags.namespace);
+/** What a valid definition asks for; what only shows when it is put together becomes one of its problems. */
+function summaryOf(definition: Definition, flags: CheckFlags): DefinitionSummary | undefined {
+  const { config, localFeatures } = definition;
+  try {
+    return config && summarize(config, localFeatures, flags.namespace);
+  } catch (error) {
+    addProblem(definition, ["features"], error);
+    return undefined;
+  }
 }
 
 function printProblem({ file, line, column, severity, property, message }: Problem): void {

@@ -6,6 +6,7 @@ import {
   type DevcontainerConfig,
   type FeatureMetadata,
   findConfigs,
+  locate,
   type Problem,
   parseConfig,
   parseFeatureMetadata,
@@ -16,11 +17,12 @@ import {
 export interface Definition {
   /** As problems name it: below the path that was given. */
   path: string;
+  text: string;
   /** Absent when there are errors. */
   config?: DevcontainerConfig;
   problems: Problem[];
   /** Of features that lie beside it, by their path in `features`. */
-  localFeatures: ReadonlyMap<string, FeatureMetadata>;
+  localFeatures: Map<string, FeatureMetadata>;
 }
 
 /** Which definitions are read. */
@@ -62,32 +64,39 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 async function readDefinition(path: string, { defaultNamespace }: ReadOptions): Promise<Definition> {
-  const parsed = parseConfig(await readText(path), {
-    path,
-    ...(defaultNamespace === undefined ? {} : { defaultNamespace }),
-  });
-  const definition = { path, ...parsed, localFeatures: new Map<string, FeatureMetadata>() };
-  await readLocalFeatures(definition, Object.keys(parsed.config?.features ?? {}));
+  const text = await readText(path);
+  const parsed = parseConfig(text, { path, ...(defaultNamespace === undefined ? {} : { defaultNamespace }) });
+  const definition: Definition = { path, text, ...parsed, localFeatures: new Map() };
+  for (const identifier of Object.keys(parsed.config?.features ?? {})) {
+    try {
+      await readLocalFeature(identifier, definition);
+    } catch (error) {
+      addProblem(definition, ["features", identifier], error);
+    }
+  }
   if (definition.problems.some(({ severity }) => severity === "error")) delete definition.config;
   return definition;
 }
 
-/** Reads the metadata of features beside the definition, and of those that these depend on. */
-async function readLocalFeatures(
-  definition: Definition & { localFeatures: Map<string, FeatureMetadata> },
-  identifiers: readonly string[],
-): Promise<void> {
-  for (const identifier of identifiers) {
-    if (!/^\.{0,2}\//.test(identifier)) continue;
-    const { text } = parseFeatureReference(identifier);
-    if (definition.localFeatures.has(text)) continue;
-    const path = join(dirname(definition.path), text, "devcontainer-feature.json");
-    const { metadata, problems } = parseFeatureMetadata(await readText(path), { path });
-    definition.problems.push(...problems);
-    if (!metadata) continue;
-    definition.localFeatures.set(text, metadata);
-    await readLocalFeatures(definition, Object.keys(metadata.dependsOn ?? {}));
-  }
+/** Adds what went wrong with a property of a definition to its problems. */
+export function addProblem(definition: Definition, path: string[], caught: unknown): void {
+  const { message } = DormouseError.from(caught);
+  const property = path.length === 1 ? `${path[0]}` : `${path[0]}[${JSON.stringify(path[1])}]`;
+  const place = locate(definition.text, path);
+  definition.problems.push({ severity: "error", file: definition.path, ...place, property, message });
+}
+
+/** Reads the metadata of a feature beside the definition, and of those that it depends on. */
+async function readLocalFeature(identifier: string, definition: Definition): Promise<void> {
+  if (!/^\.{0,2}\//.test(identifier)) return;
+  const { text } = parseFeatureReference(identifier);
+  if (definition.localFeatures.has(text)) return;
+  const path = join(dirname(definition.path), text, "devcontainer-feature.json");
+  const { metadata, problems } = parseFeatureMetadata(await readText(path), { path });
+  definition.problems.push(...problems);
+  if (!metadata) return;
+  definition.localFeatures.set(text, metadata);
+  for (const needed of Object.keys(metadata.dependsOn ?? {})) await readLocalFeature(needed, definition);
 }
 
 async function readText(path: string): Promise<string> {

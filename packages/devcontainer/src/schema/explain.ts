@@ -1,6 +1,6 @@
 import type { ErrorObject } from "ajv";
 import { type JsonDocument, type JsonPath, pathBelow } from "../document.ts";
-import { formatPath, formatValue, type ProblemCollector } from "../problem.ts";
+import { formatPath, formatValue, type ProblemCollector, type Severity } from "../problem.ts";
 import { suggest } from "../suggest.ts";
 import { withoutOtherAlternatives } from "./alternatives.ts";
 import { describePattern, describeSchema, resolveReference, type SchemaNode } from "./expectation.ts";
@@ -25,8 +25,7 @@ export function validateDocument(options: ExplainOptions): void {
   const errors = withoutOtherAlternatives(validator.validate(document.valueAt(at)), validator);
   const told = new Set<string>();
   for (const error of errors) {
-    const isWarning = error.keyword === "unevaluatedProperties" || error.keyword === "additionalProperties";
-    if (problems.isFull("error") && (!isWarning || problems.isFull("warning"))) continue;
+    if (problems.isFull(severityOf(error))) continue;
     const path = pathBelow(at, error.instancePath, document);
     if (reportProperty(error, path, options)) continue;
     // Type, range and pattern of one value are one problem: its description holds all of them.
@@ -54,15 +53,12 @@ function reportProperty(error: ErrorObject, path: JsonPath, options: ExplainOpti
     case "additionalProperties":
     case "unevaluatedProperties": {
       const name = String(error.params.additionalProperty ?? error.params.unevaluatedProperty);
-      const patterns = Object.keys(parentSchema.patternProperties ?? {});
-      const [pattern] = patterns;
-      if (pattern !== undefined)
-        problems.add([...path, name], `must be named by ${describePattern(pattern)}`, { atKey: true });
-      else
-        problems.add([...path, name], describeUnknown(name, path, parentSchema, options), {
-          severity: "warning",
-          atKey: true,
-        });
+      const pattern = namePatternOf(error);
+      const message =
+        pattern === undefined
+          ? describeUnknown(name, path, parentSchema, options)
+          : `must be named by ${describePattern(pattern)}`;
+      problems.add([...path, name], message, { severity: severityOf(error), atKey: true });
       return true;
     }
     case "false schema":
@@ -71,6 +67,16 @@ function reportProperty(error: ErrorObject, path: JsonPath, options: ExplainOpti
     default:
       return false;
   }
+}
+
+/** A property that is not known is a warning, unless names have a form there that this one has not. */
+function severityOf(error: ErrorObject): Severity {
+  const concernsName = error.keyword === "additionalProperties" || error.keyword === "unevaluatedProperties";
+  return concernsName && namePatternOf(error) === undefined ? "warning" : "error";
+}
+
+function namePatternOf({ parentSchema }: ErrorObject): string | undefined {
+  return Object.keys((parentSchema as SchemaNode | undefined)?.patternProperties ?? {})[0];
 }
 
 function describeUnknown(name: string, path: JsonPath, parentSchema: SchemaNode, options: ExplainOptions): string {
