@@ -1,4 +1,4 @@
-import { Ajv2019, type ErrorObject } from "ajv/dist/2019.js";
+import { Ajv2019, type ErrorObject, type ValidateFunction } from "ajv/dist/2019.js";
 import customizationsSchema from "./customizations.schema.json" with { type: "json" };
 import baseSchema from "./devcontainer.base.schema.json" with { type: "json" };
 import featureSchema from "./devcontainer-feature.schema.json" with { type: "json" };
@@ -111,9 +111,13 @@ function refsTo(names: readonly string[]): SchemaNode[] {
 }
 
 function createValidator(schema: Record<string, unknown>): Validator {
-  const compiled = new Ajv2019(ajvOptions).compile(schema);
+  // Compiling takes longer than reading the largest definition: it waits until somebody validates.
+  let compiled: ValidateFunction | undefined;
   return {
-    validate: (value) => (compiled(value) ? [] : (compiled.errors ?? [])),
+    validate(value) {
+      compiled ??= new Ajv2019(ajvOptions).compile(schema);
+      return compiled(value) ? [] : (compiled.errors ?? []);
+    },
     schema: schema as SchemaNode,
     definitions: definitionsOf(schema),
   };
