@@ -65,6 +65,6 @@ describe("identifiers", () => {
 });
 
 test("a renamed feature still has its old names", () => {
-  const reference = parseFeatureReference("registry.example/team/docker:2");
-  expect(namesOf(reference, ["Old"])).toEqual(["registry.example/team/docker", "registry.example/team/old"]);
+  const reference = parseFeatureReference("registry.example/team/renamed:2");
+  expect(namesOf(reference, ["Old"])).toEqual(["registry.example/team/renamed", "registry.example/team/old"]);
 });
