@@ -16,5 +16,5 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   workbench: ["sdk", "contract", "base"],
   console: ["sdk", "contract", "base"],
   // The only one that may start everything.
-  cli: ["sdk", "host", "control", "gateway", "contract", "base"],
+  cli: ["sdk", "host", "control", "gateway", "devcontainer", "contract", "base"],
 };

@@ -33,6 +33,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
   { name: "quota", summary: "Show what you have of what you may have", load: () => import("./quota.ts") },
   { name: "template", summary: "List templates", load: () => import("./template.ts") },
+  {
+    name: "devcontainer",
+    summary: "Check a repository's devcontainer.json",
+    load: () => import("./devcontainer.ts"),
+  },
   { name: "login", summary: "Save the address and key of a platform", load: () => import("./login.ts") },
   { name: "completion", summary: "Print a shell's completion script", load: () => import("./completion.ts") },
   { name: "doctor", summary: "Say what this machine offers", load: () => import("./doctor.ts") },
