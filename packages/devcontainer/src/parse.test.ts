@@ -105,7 +105,7 @@ describe("bad input is explained", () => {
     ['{\n  "image": "x', ["2:12 error : this string has no closing double quote on its line"]],
     ["{'image': 'x'}", ["1:2 error : this is no JSON value: strings need double quotes"]],
     ['{"image": "x"', ["1:14 error : a closing brace } must stand here"]],
-    [{}, ["1:1 error : names nothing to start from: must have one of image, build.dockerfile and dockerComposeFile"]],
+    [{}, ["1:1 warning : names nothing to start from (image, build.dockerfile or dockerComposeFile): base is used"]],
     [{ image: 3 }, ["1:10 error image: is 3: must be a string"]],
     [
       { image: "x", dockerComposeFile: "c.yml", service: "app" },

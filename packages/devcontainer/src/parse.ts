@@ -64,7 +64,10 @@ function checkSource(document: JsonDocument, value: object, problems: ProblemCol
   const sources = findSources(value);
   const [only, other] = sources;
   if (!only) {
-    problems.add([], "names nothing to start from: must have one of image, build.dockerfile and dockerComposeFile");
+    // The published schema wants one; many files in the world have none, and mean whatever is usual where they are opened.
+    problems.add([], "names nothing to start from (image, build.dockerfile or dockerComposeFile): base is used", {
+      severity: "warning",
+    });
     return undefined;
   }
   if (other) {

@@ -4,6 +4,8 @@ import type { SourceKind } from "./schema/validators.ts";
 
 /** What a machine's user land is made from. */
 export type ContainerSource =
+  /** What every workspace has that names nothing else. */
+  | { kind: "base" }
   | { kind: "image"; image: string }
   | { kind: "dockerfile"; dockerfile: string; context: string }
   | { kind: "compose"; files: string[]; service: string };
@@ -14,7 +16,8 @@ export function sourceOf(config: DevcontainerConfig): ContainerSource {
     return { kind: "compose", files: [config.dockerComposeFile].flat(), service: config.service ?? "" };
   }
   const dockerfile = config.build?.dockerfile ?? config.dockerFile;
-  if (dockerfile === undefined) return { kind: "image", image: config.image ?? "" };
+  if (dockerfile === undefined)
+    return config.image === undefined ? { kind: "base" } : { kind: "image", image: config.image };
   return { kind: "dockerfile", dockerfile, context: config.build?.context ?? config.context ?? "." };
 }
 

@@ -117,6 +117,8 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
 
 function describeSource({ source }: DefinitionSummary): string {
   switch (source.kind) {
+    case "base":
+      return "base";
     case "image":
       return `the image ${source.image}`;
     case "dockerfile":
