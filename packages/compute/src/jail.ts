@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { setPriority } from "node:os";
 import { DormouseError } from "@dormouse/base";
 import type { Cgroup } from "./cgroup.ts";
+import { tryPriority } from "./process.ts";
 import type { MachineSlot } from "./vmm.ts";
 
 /** What a VMM may have and be. */
@@ -40,7 +40,7 @@ export function spawnJailed(jail: Jail, command: readonly string[]): ChildProces
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C" },
     });
     // The daemon's own work goes before that of its machines.
-    if (child.pid !== undefined) setPriority(child.pid, 0);
+    if (child.pid !== undefined) tryPriority(child.pid, 0);
     child.unref();
     return child;
   } finally {

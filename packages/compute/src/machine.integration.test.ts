@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createId, type DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { listLayers } from "./layer-folder.ts";
 import { readManifest } from "./manifest.ts";
 import { identifyProcess } from "./process.ts";
@@ -29,6 +29,7 @@ let template: string;
 let templateSpec: RawBootSpec;
 let templateSum: string;
 const newId = () => createId("machine");
+const patienceMs = 30_000;
 const scratch = () => join(guest.folder, createId("scratch"));
 
 beforeAll(async () => {
@@ -94,10 +95,17 @@ async function expectGone(machine: Machine): Promise<void> {
   expect(stdout).toBe("");
 }
 
-/** VMMs that wait for a machine in this slot. */
-async function waiting({ uid }: MachineSlot): Promise<number[]> {
-  const { stdout } = await run("pgrep", ["--uid", String(uid), "--full", "waiting-for-a-machine"], { okCodes: [0, 1] });
-  return stdout.split("\n").filter(Boolean).map(Number);
+/** VMMs that wait for a machine in this slot, or are on their way there. */
+async function waiting({ namespace }: MachineSlot): Promise<number[]> {
+  const { stdout } = await run("ip", ["netns", "pids", namespace]);
+  const pids = stdout.split("\n").filter(Boolean).map(Number);
+  const commands = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")));
+  return pids.filter((_, index) => commands[index]?.includes("waiting-for-a-machine"));
+}
+
+/** The one that waits there, once it is there. */
+async function theWaiting(slot: MachineSlot): Promise<number> {
+  return await vi.waitUntil(async () => (await waiting(slot))[0], { timeout: patienceMs });
 }
 
 describe.each(["started for it", "waiting for it"])("a machine in its jail, its VMM %s", (kind) => {
@@ -106,9 +114,9 @@ describe.each(["started for it", "waiting for it"])("a machine in its jail, its 
   beforeAll(async () => {
     const spec = await restoreSpec(1);
     if (isEarly) await vmm.startEarly(spec.slot);
-    const early = await waiting(spec.slot);
+    const early = isEarly ? await theWaiting(spec.slot) : undefined;
     machine = await vmm.restore(spec);
-    expect(early).toEqual(isEarly ? [machine.pid] : []);
+    if (isEarly) expect(machine.pid).toBe(early);
   });
   afterAll(() => machine.kill());
 
@@ -188,13 +196,14 @@ describe("a VMM that waits", () => {
     const slot = await guest.slot(1);
     await vmm.startEarly(slot);
     await vmm.startEarly(slot);
+    await theWaiting(slot);
     expect(await waiting(slot)).toHaveLength(1);
     await vmm.endEarly(slot);
     expect(await waiting(slot)).toEqual([]);
     await vmm.startEarly(slot);
-    const [pid = 0] = await waiting(slot);
+    const pid = await theWaiting(slot);
     process.kill(pid, "SIGKILL");
-    await expect.poll(() => identifyProcess(pid)).toBeUndefined();
+    await vi.waitFor(() => expect(identifyProcess(pid)).toBeUndefined(), { timeout: patienceMs });
     const machine = await vmm.restore(await restoreSpec(1));
     expect(await machine.status()).toBe("running");
     await machine.kill();
@@ -206,11 +215,15 @@ describe("a VMM that waits", () => {
     const daemon = spawn(process.execPath, [program, guest.machinesDir, JSON.stringify(slot)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    await once(daemon.stdout, "data");
-    const [pid = 0] = await waiting(slot);
-    expect(identifyProcess(pid)).toBeDefined();
-    daemon.kill("SIGKILL");
-    await expect.poll(() => identifyProcess(pid)).toBeUndefined();
+    let pid: number;
+    try {
+      await once(daemon.stdout, "data");
+      pid = await theWaiting(slot);
+    } finally {
+      daemon.kill("SIGKILL");
+      await once(daemon, "exit");
+    }
+    await vi.waitFor(() => expect(identifyProcess(pid)).toBeUndefined(), { timeout: patienceMs });
     const next = await createQemuVmm({ machinesDir: guest.machinesDir, accelerator: "tcg" });
     const left = await readdir(`${guest.machinesDir}-waiting`);
     await next.close();

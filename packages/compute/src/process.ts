@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { sleep } from "@dormouse/base";
 
 /** A process that cannot be mistaken for a later one with the same number. */
@@ -31,6 +32,16 @@ export function identifyProcess(pid: number): ProcessIdentity | undefined {
 /** Whether exactly this process still runs. */
 export function isAlive(process: ProcessIdentity): boolean {
   return identifyProcess(process.pid)?.startTicks === process.startTicks;
+}
+
+/** Asks the scheduler for a nice value; where that is not allowed, or the process is gone, it stays as it is. */
+export function tryPriority(pid: number, nice: number): void {
+  try {
+    setPriority(pid, nice);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EPERM" && code !== "EACCES" && code !== "ESRCH") throw error;
+  }
 }
 
 /** Ends exactly this process at once; nothing happens when it is gone. */

@@ -123,9 +123,9 @@ export const unpushedWork = z.object({
   branch: z.string().nullable(),
   /** Changed, staged and untracked files. */
   changedFiles: z.number().int(),
-  /** Commits of any branch that no remote has. */
-  commits: z.number().int(),
-  stashes: z.number().int(),
+  /** Commits of any branch that no remote has, counted as far as `limits.gitUnpushedCommits`; null: not known. */
+  commits: z.number().int().nullable(),
+  stashes: z.number().int().nullable(),
 });
 export type UnpushedWork = z.infer<typeof unpushedWork>;
 

@@ -166,7 +166,10 @@ export type GitStatus = z.infer<typeof gitStatus>;
 
 /** Work that no remote has, as far as the repository knows. */
 export const gitUnpushed = z.object({
-  /** Of all branches and what is checked out; in a repository without remotes that is every commit. */
+  /**
+   * Of all branches and what is checked out, at most `limits.gitUnpushedCommits`; in a repository without remotes that is
+   * every commit.
+   */
   commits: z.number().int(),
   stashes: z.number().int(),
 });

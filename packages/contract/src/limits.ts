@@ -18,6 +18,8 @@ export const limits = {
   processes: 512,
   /** Changed files one `git.status` answers; more are said to be left out. */
   gitStatusFiles: 20_000,
+  /** Commits that `git.unpushed` counts: beyond that it is only a matter of many. */
+  gitUnpushedCommits: 1000,
   /** Matches one search answers. */
   searchResults: 20_000,
   /** One environment variable, name and value together (MAX_ARG_STRLEN of Linux is 128 KiB). */

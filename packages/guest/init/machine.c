@@ -24,7 +24,9 @@
 #define CGROUPS "/sys/fs/cgroup"
 #define SOCKET "/run/dormouse/spawn.sock"
 #define IDENTITY "/run/dormouse/identity"
-#define BOOT_ID "/run/dormouse/boot-id"
+/* On a file system of its own, because the user's root can reach through the mount and change it. */
+#define BOOT_ID_FOLDER "/run/boot-id"
+#define BOOT_ID BOOT_ID_FOLDER "/boot_id"
 /* Where the host reaches the spawner; the agent listens beside it. */
 #define ADDRESS "172.31.0.2"
 #define PORT 7001
@@ -122,6 +124,7 @@ static void prepare(struct place *place)
 	must_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755,size=16m");
 	must_mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777,size=64m");
 	mkdir("/run/dormouse", 0700);
+	must_mount("tmpfs", BOOT_ID_FOLDER, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=16k,nr_inodes=8");
 	write_first_identity();
 	must_write("/proc/self/oom_score_adj", "-1000");
 	/* Tools of a development environment open many files; systemd's hard limit, a soft one to match the tools. */

@@ -192,12 +192,11 @@ static int identify(char *payload, size_t size, const struct place *place, const
 			token = at + 1;
 		else if (*at == 'j')
 			content = at + 1;
-		else
-			return EINVAL;
+		/* Anything else is what a later host says; this machine may have slept since before that. */
 	}
-	if (!time || !host || !machine || !boot || !entropy || !token || !content)
+	if (!time || !host || !machine || !entropy || !token || !content || !is_name(host, 64) || !is_name(machine, 32))
 		return EINVAL;
-	if (!is_name(host, 64) || !is_name(machine, 32) || !is_name(boot, BOOT_ID_BYTES) || strlen(boot) != BOOT_ID_BYTES)
+	if (boot && (!is_name(boot, BOOT_ID_BYTES) || strlen(boot) != BOOT_ID_BYTES))
 		return EINVAL;
 	if (!*token || strlen(token) > TOKEN_BYTES || strchr(token, '\n'))
 		return EINVAL;
@@ -218,8 +217,10 @@ static int identify(char *payload, size_t size, const struct place *place, const
 	*stage = "names";
 	if (place->user_root)
 		error = put_names(place->user_root, host, machine);
-	if (!error && place->boot_id_file)
-		error = put_boot_id(place->boot_id_file, boot);
+	/* A machine whose user has made that impossible is still a machine. */
+	int unnamed = error || !place->boot_id_file || !boot ? 0 : put_boot_id(place->boot_id_file, boot);
+	if (unnamed)
+		say("boot id: %s", strerror(unnamed));
 	if (error)
 		return error;
 	*stage = "identity file";

@@ -295,6 +295,9 @@ export class HostService {
         );
       }
       await this.#options.timeline.remove(snapshot);
+      const machine = this.#machines.get(snapshot.workspaceId);
+      const snapshotBytes = await this.#options.timeline.storedBytes(snapshot.workspaceId);
+      if (machine) await this.#change(machine, { snapshotBytes });
     });
   }
 

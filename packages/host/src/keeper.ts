@@ -96,7 +96,8 @@ export class Keeper {
       moments.writeSleep(record, capture),
       this.#store(record, { capture, reason: "hibernate", facts }),
     ]);
-    const asleep = { ...files, ...kept(snapshot), booted: false };
+    const snapshotBytes = record.snapshotBytes + snapshot.storedBytes;
+    const asleep = { ...files, ...kept(snapshot), booted: false, snapshotBytes };
     await store.save({ ...record, ...asleep });
     Object.assign(record, asleep);
   }

@@ -181,6 +181,11 @@ export class Timeline {
     await this.#store.remove(workspaceId, id);
   }
 
+  /** What the workspace's snapshots take in the store. Reads every manifest of it. */
+  async storedBytes(workspaceId: string): Promise<number> {
+    return (await this.#store.usage(workspaceId)).storedBytes;
+  }
+
   async removeAll(workspaceId: string): Promise<void> {
     this.#prunedMs.delete(workspaceId);
     const { snapshots, damaged } = await this.#store.list(workspaceId);
@@ -201,7 +206,7 @@ export class Timeline {
       for (const { id } of selectExpired(snapshots, this.#retention, nowMs)) {
         await this.#store.remove(workspaceId, id);
       }
-      return (await this.#store.usage(workspaceId)).storedBytes;
+      return await this.storedBytes(workspaceId);
     } catch (error) {
       this.#log.warn("old snapshots were not removed", { workspaceId, error });
       return undefined;

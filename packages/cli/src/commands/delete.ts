@@ -37,8 +37,14 @@ export default function remove(command: Command): void {
  * @throws DormouseError `failed_precondition` when it may not, or when there is nobody to ask.
  */
 async function askAboutWork(reference: string, connection: Connection): Promise<void> {
-  const { work } = await connection.api.workspaces.unpushed({ workspace: reference });
-  const loss = work && describeWork(work);
+  const loss = await connection.api.workspaces.unpushed({ workspace: reference }).then(
+    ({ work }) => work && describeWork(work),
+    (error: unknown) => {
+      const { code, message } = DormouseError.from(error);
+      if (code !== "unavailable" && code !== "deadline_exceeded") throw error;
+      return `work that is not known (${message})`;
+    },
+  );
   if (!loss) return;
   const kept = `${reference} has ${loss}, pushed nowhere`;
   if (!process.stdin.isTTY) {
@@ -58,8 +64,8 @@ async function askAboutWork(reference: string, connection: Connection): Promise<
 function describeWork({ at, branch, changedFiles, commits, stashes }: UnpushedWork): string | undefined {
   const parts = [
     count(changedFiles, "changed file"),
-    count(commits, "commit"),
-    count(stashes, "stash", "stashes"),
+    commits === null ? "commits that were not counted" : count(commits, "commit"),
+    stashes === null ? undefined : count(stashes, "stash", "stashes"),
   ].filter((part) => part !== undefined);
   const last = parts.pop();
   if (!last) return undefined;

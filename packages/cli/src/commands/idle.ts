@@ -1,5 +1,5 @@
 import { formatDuration } from "@dormouse/base";
-import { Workspace } from "@dormouse/sdk";
+import { Connection } from "@dormouse/sdk";
 import type { Command } from "commander";
 import { parseDuration } from "../duration.ts";
 import { printJson, printLine } from "../output.ts";
@@ -14,10 +14,12 @@ export default function idle(command: Command): void {
       const seconds = orNever("the time to be idle", time);
       const asleepSeconds =
         options.deleteAfter === undefined ? undefined : orNever("--delete-after", options.deleteAfter);
-      const workspace = await Workspace.connect(reference);
-      await workspace.setHibernateAfter(seconds);
-      if (asleepSeconds !== undefined) await workspace.setDeleteAfter(asleepSeconds);
-      const { info } = workspace;
+      const { api } = await Connection.open();
+      const info = await api.workspaces.update({
+        workspace: reference,
+        hibernateAfterSeconds: seconds,
+        ...(asleepSeconds !== undefined && { deleteAfterSeconds: asleepSeconds }),
+      });
       if (options.json) return printJson(info);
       const { name, hibernateAfterSeconds, deleteAfterSeconds } = info;
       printLine(

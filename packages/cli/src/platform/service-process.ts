@@ -134,8 +134,12 @@ export class ServiceProcess {
       // A group of its own: Ctrl-C reaches the supervisor alone, which ends its parts in order.
       detached: true,
     });
-    // Everybody's requests go through it, so no machine's work comes before its own. Only root may ask for that.
-    if (child.pid !== undefined && process.getuid?.() === 0) setPriority(child.pid, servicePriority);
+    try {
+      // Everybody's requests go through it, so no machine's work comes before its own.
+      if (child.pid !== undefined) setPriority(child.pid, servicePriority);
+    } catch {
+      // Not everybody may ask for that: then it is one among equals.
+    }
     child.stdout?.on("data", (chunk: Buffer) => this.#log.write(chunk));
     child.stderr?.on("data", (chunk: Buffer) => this.#log.write(chunk));
     // Whoever waits for `ready` hears of it; nobody may be waiting yet.

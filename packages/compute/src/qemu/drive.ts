@@ -122,8 +122,12 @@ export class QemuDrive {
     if (active !== layerNode(top)) {
       throw new DormouseError("data_loss", `the VMM writes to ${active}, its record says layer ${top}`);
     }
+    const nodes = await this.#qmp.execute("query-named-block-nodes", { flat: true }, { signal });
+    const names = new Set(nodes.map((node) => node["node-name"]));
     const inUse: number[] = [];
     for (const number of known) {
+      // One that the VMM does not know any more was merged and let go right before its daemon died.
+      if (!names.has(layerNode(number))) continue;
       // The VMM lets go of a layer only when nothing lies on it: of one that was merged.
       if (number === top || !(await this.#forget(number))) inUse.push(number);
     }

@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
-import { setPriority } from "node:os";
 import { join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import type { Cgroup } from "../cgroup.ts";
 import type { FileView } from "../file-view.ts";
 import { spawned, spawnJailed } from "../jail.ts";
 import type { NativeTools } from "../native.ts";
-import { identifyProcess, isAlive, killProcess, type ProcessIdentity, waitForEnd } from "../process.ts";
+import { identifyProcess, isAlive, killProcess, type ProcessIdentity, tryPriority, waitForEnd } from "../process.ts";
 import type { MachineSlot } from "../vmm.ts";
 
 /** What a VMM process gets when it is known which machine it will be. */
@@ -79,10 +78,13 @@ export class EarlyProcesses {
       [binary, `--waiting-for-a-machine-in=${root}`],
     );
     const waiting = identifyProcess(await spawned(child));
-    // Whoever waits for something now goes first.
-    if (waiting) setPriority(waiting.pid, waitingNice);
     const { stdin } = child;
-    if (!waiting || !stdin) throw new DormouseError("unavailable", "a VMM that was started ahead ended at once");
+    if (!waiting || !stdin) {
+      await rm(logFile, { force: true });
+      throw new DormouseError("unavailable", "a VMM that was started ahead ended at once");
+    }
+    // Whoever waits for something now goes first.
+    tryPriority(waiting.pid, waitingNice);
     // One that ends is found out when it is wanted.
     stdin.on("error", () => {});
     if ("unref" in stdin && typeof stdin.unref === "function") stdin.unref();
@@ -93,20 +95,19 @@ export class EarlyProcesses {
   async become(slot: MachineSlot, life: VmmLife): Promise<ProcessIdentity | undefined> {
     const early = this.#take(slot);
     if (!early) return undefined;
-    if (!isAlive(early.process)) {
-      await rm(early.logFile, { force: true });
-      return undefined;
-    }
     try {
       await rename(early.logFile, life.logFile);
       for (const path of life.cgroup.procsFiles) await writeFile(path, String(early.process.pid));
-      setPriority(early.process.pid, 0);
+      tryPriority(early.process.pid, 0);
       early.write(message(life));
-      return early.process;
-    } catch (error) {
+      if (isAlive(early.process)) return early.process;
+    } catch {
+      // It died while it waited: one that is started now has what it needs.
       killProcess(early.process);
-      throw error;
+      await waitForEnd(early.process, endTimeoutMs);
     }
+    await rm(early.logFile, { force: true });
+    return undefined;
   }
 
   /** Ends the one in a slot, if there is one. */

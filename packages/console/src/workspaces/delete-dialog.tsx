@@ -31,8 +31,8 @@ export function DeleteDialog(props: {
       {work && hasWork(work) && (
         <ul class="problem loss" aria-label="Pushed nowhere">
           {work.changedFiles > 0 && <li>Changed files: {work.changedFiles}</li>}
-          {work.commits > 0 && <li>Commits that no remote has: {work.commits}</li>}
-          {work.stashes > 0 && <li>Stashes: {work.stashes}</li>}
+          {work.commits !== 0 && <li>Commits that no remote has: {work.commits ?? "not counted"}</li>}
+          {work.stashes ? <li>Stashes: {work.stashes}</li> : null}
           <li class="muted">
             {work.branch === null ? "No branch is checked out" : `On ${work.branch}`}, as of{" "}
             {relativeTime(work.at, Date.now())}
@@ -52,5 +52,5 @@ export function DeleteDialog(props: {
 }
 
 function hasWork({ changedFiles, commits, stashes }: UnpushedWork): boolean {
-  return changedFiles + commits + stashes > 0;
+  return changedFiles > 0 || commits !== 0 || (stashes ?? 0) > 0;
 }

@@ -5,6 +5,7 @@ import { type Engine, wentBackReason } from "./engine.ts";
 import type { Meter } from "./meter.ts";
 import type { Sightings } from "./sightings.ts";
 import type { Overseen, WorkspaceStore } from "./store.ts";
+import type { WorkspaceRow } from "./view.ts";
 
 /** Keeps what is in line with what should be. */
 export interface Reconciler {
@@ -50,10 +51,11 @@ export function startReconciler(options: {
   const { signal } = stopping;
 
   async function deleteExpired() {
-    for (const { id, reason } of await store.expired(new Date(clock.nowMs()))) {
+    for (const id of await store.expired(new Date(clock.nowMs()))) {
       // A transition is lost when something else happens at the same time; the next sweep sees it again.
       const row = await store.byId(id);
-      if (!row || row.state === "deleting") continue;
+      const reason = row && whyDeleted(row, clock.nowMs());
+      if (!row || reason === undefined) continue;
       if (!(await engine.transition(row, "deleting", { reason }))) continue;
       engine.interrupt(id);
       settleInBackground(id);
@@ -186,4 +188,14 @@ export function startReconciler(options: {
       await Promise.allSettled(loops);
     },
   };
+}
+
+/** Whether a workspace's time is over; one that is woken meanwhile is wanted, whatever it may have slept. */
+function whyDeleted(row: WorkspaceRow, nowMs: number): string | undefined {
+  const { state, expiresAt, asleepSince, deleteAfterSeconds } = row;
+  if (state === "deleting") return undefined;
+  if (expiresAt !== null && expiresAt.getTime() <= nowMs) return "its time to live is over";
+  if (state !== "hibernated" || asleepSince === null || deleteAfterSeconds === null) return undefined;
+  const sleptMs = nowMs - asleepSince.getTime();
+  return sleptMs < deleteAfterSeconds * 1000 ? undefined : `it slept for ${formatDuration(sleptMs)}`;
 }

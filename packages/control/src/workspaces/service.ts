@@ -144,8 +144,9 @@ export function workspaceService(options: {
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
       deleteAfterSeconds: input.deleteAfterSeconds ?? null,
     };
+    const inserted = await insertNamed(actor, input.name, repository ? nameAfter(repository.name) : randomName(), row);
     if (repository?.credential) engine.lendCredential(row.id, repository.credential);
-    return insertNamed(actor, input.name, repository ? nameAfter(repository.name) : randomName(), row);
+    return inserted;
   }
 
   /** Under the name that was asked for, or the first like `base` that is free. */
@@ -303,7 +304,11 @@ export function workspaceService(options: {
         ...(patch.name !== undefined && { name: patch.name }),
         ...(patch.ttlSeconds !== undefined && { expiresAt: expiry(patch.ttlSeconds) }),
         ...(patch.hibernateAfterSeconds !== undefined && { hibernateAfterSeconds: patch.hibernateAfterSeconds }),
-        ...(patch.deleteAfterSeconds !== undefined && { deleteAfterSeconds: patch.deleteAfterSeconds }),
+        ...(patch.deleteAfterSeconds !== undefined && {
+          deleteAfterSeconds: patch.deleteAfterSeconds,
+          // From now on, as a time to live: what has slept for long already is not gone at once.
+          ...(row.state === "hibernated" && { asleepSince: new Date() }),
+        }),
       });
       if (!updated) throw new DormouseError("aborted", "the workspace was deleted meanwhile");
       changes.publish(row.id, { type: "state", workspace: view(updated) });
@@ -329,7 +334,7 @@ export function workspaceService(options: {
       if (!newest?.git) return null;
       const { branch, changedFiles, unpushedCommits, stashes } = newest.git;
       const at = new Date(newest.createdMs).toISOString();
-      return { at, branch, changedFiles, commits: unpushedCommits ?? 0, stashes: stashes ?? 0 };
+      return { at, branch, changedFiles, commits: unpushedCommits, stashes };
     },
     async hibernate(actor, reference) {
       const row = await find(actor, reference);
@@ -369,6 +374,8 @@ export function workspaceService(options: {
     },
     async fork(actor, reference, request) {
       const parent = await find(actor, reference);
+      // Before a snapshot is taken for nobody.
+      await quota.check(actor.userId, "workspace");
       const snapshot =
         request.snapshot === undefined
           ? await takeSnapshot(parent, "fork", undefined)

@@ -1,4 +1,4 @@
-import { DormouseError, formatDuration } from "@dormouse/base";
+import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
 import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
@@ -31,8 +31,8 @@ export interface WorkspaceStore {
   all(): Promise<Overseen[]>;
   /** Those with something under way. */
   unsettled(): Promise<string[]>;
-  /** Those whose time is over: to live, or to sleep. */
-  expired(now: Date): Promise<{ id: string; reason: string }[]>;
+  /** Those whose time is over: to live, or to sleep. Each may have changed by the time it is looked at again. */
+  expired(now: Date): Promise<string[]>;
   /** Ids among these that are workspaces. */
   known(ids: readonly string[]): Promise<Set<string>>;
   /**
@@ -44,7 +44,9 @@ export interface WorkspaceStore {
   /** @throws DormouseError `already_exists` when the owner has another workspace of that name. */
   update(
     id: string,
-    patch: Partial<Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds">>,
+    patch: Partial<
+      Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince">
+    >,
   ): Promise<OwnedRow | undefined>;
   remove(id: string): Promise<void>;
   history(id: string): Promise<Transition[]>;
@@ -103,18 +105,10 @@ export function workspaceStore(db: Database): WorkspaceStore {
     },
     async expired(now) {
       const rows = await db
-        .select({
-          id: workspaces.id,
-          expiresAt: workspaces.expiresAt,
-          deleteAfterSeconds: workspaces.deleteAfterSeconds,
-        })
+        .select({ id: workspaces.id })
         .from(workspaces)
         .where(and(or(lte(workspaces.expiresAt, now), hasSleptEnough(now)), ne(workspaces.state, "deleting")));
-      return rows.map(({ id, expiresAt, deleteAfterSeconds }) => {
-        const isOver = expiresAt !== null && expiresAt <= now;
-        const slept = `it slept for ${formatDuration((deleteAfterSeconds ?? 0) * 1000)}`;
-        return { id, reason: isOver ? "its time to live is over" : slept };
-      });
+      return rows.map((row) => row.id);
     },
     async known(ids) {
       if (ids.length === 0) return new Set();

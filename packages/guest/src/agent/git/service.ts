@@ -62,7 +62,7 @@ export function createGitService(machine: Machine, spawner: Spawner) {
       };
       const commits = (await git.head(root)) ? ["HEAD", "--branches"] : ["--branches"];
       return {
-        commits: await count([...commits, "--not", "--remotes"]),
+        commits: await count([`--max-count=${limits.gitUnpushedCommits}`, ...commits, "--not", "--remotes"]),
         // 128: there never was a stash.
         stashes: await count(["--walk-reflogs", "refs/stash"], [0, 128]),
       };
