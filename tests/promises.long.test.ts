@@ -51,11 +51,20 @@ it(`${clones} clones of one snapshot draw ${drawsPerClone} random numbers each, 
   expect(identities.size).toBe(clones * 3);
 });
 
-/** How far a machine's clock is off at most, by what lies between asking and the answer. */
+/**
+ * How far a machine's clock is off at most, woken already: between asking and the answer lies a moment in which it must
+ * have been right, and the shortest of many says most.
+ */
 async function clockErrorMs(workspace: Workspace): Promise<number> {
-  const beforeMs = Date.now();
-  const guestMs = Number(await output(workspace, "date +%s%3N"));
-  return Math.max(0, beforeMs - guestMs, guestMs - Date.now());
+  await output(workspace, "true");
+  let bestMs = Number.POSITIVE_INFINITY;
+  for (let sample = 0; sample < 20; sample++) {
+    const beforeMs = Date.now();
+    const guestMs = Number(await output(workspace, "date +%s%3N"));
+    const afterMs = Date.now();
+    bestMs = Math.min(bestMs, Math.max(Math.abs(guestMs - beforeMs), Math.abs(afterMs - guestMs)));
+  }
+  return bestMs;
 }
 
 it(`the clock is right within ${clockToleranceMs} ms after any sleep, however wrong it was before`, async () => {
@@ -83,7 +92,8 @@ it(`memory and files are what they were after each of ${sleeps} sleeps`, async (
     await workspace.hibernate();
     rounds = await expectGoingOn(workspace, rounds);
     // From the drive, not from the memory that came back.
-    const compare = "sync && echo 3 | sudo tee /proc/sys/vm/drop_caches >/dev/null; sha256sum --check --quiet blob.sum";
+    const compare =
+      "sync && echo 3 | sudo tee /proc/sys/vm/drop_caches >/dev/null && sha256sum --check --quiet blob.sum";
     await output(workspace, compare);
     expect(await output(workspace, "cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
   }

@@ -1,5 +1,5 @@
 import { disposer } from "@dormouse/base";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { startTestPlatform, startTestPostgres, type TestPlatform } from "../testing/platform.ts";
 
 const resources = disposer();
@@ -9,6 +9,10 @@ beforeAll(async () => {
   platform = await startTestPlatform(resources, await startTestPostgres(resources), { quota });
 });
 afterAll(async () => resources[Symbol.asyncDispose]());
+beforeEach(async () => {
+  await vi.waitFor(async () => expect((await create("first")).status).toBe(201), { timeout: 20_000, interval: 100 });
+  await remove("first");
+});
 
 const create = (name: string) => platform.call("POST", "/api/workspaces", { body: { name } });
 const remove = (name: string) => platform.call("DELETE", `/api/workspaces/${name}`);
@@ -26,7 +30,9 @@ test("so many workspaces and no more, however many are asked for at once", async
   const { body } = await platform.call("GET", "/api/workspaces");
   const names = (body.workspaces as { name: string }[]).map(({ name }) => name);
   const fork = await platform.call("POST", `/api/workspaces/${names[0]}/fork`, { body: {} });
-  expect(fork.body.forks).toMatchObject([{ error: { code: "resource_exhausted" } }]);
+  expect(fork).toMatchObject({ status: 429, body: { code: "resource_exhausted" } });
+  // Nothing was taken for a fork that could not be.
+  expect((await platform.call("GET", `/api/workspaces/${names[0]}/snapshots`)).body.snapshots).toEqual([]);
   for (const name of names) await remove(name);
   expect((await create("again")).status).toBe(201);
   await remove("again");

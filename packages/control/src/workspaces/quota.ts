@@ -37,6 +37,9 @@ export function createQuota(limits: QuotaLimits, options: { store: WorkspaceStor
     of,
     async check(ownerId, what) {
       if (limits.workspaces === null && limits.snapshotBytes === null) return;
+      if (limits.snapshotBytes !== null && !sightings.isFilled) {
+        throw new DormouseError("unavailable", "what your snapshots take is not known yet; try again in a moment");
+      }
       const { workspaces, snapshotBytes } = await of(ownerId);
       if (what === "workspace" && workspaces.limit !== null && workspaces.used >= workspaces.limit) {
         throw exhausted(`${workspaces.used} of ${workspaces.limit} workspaces; delete one that is not needed`);

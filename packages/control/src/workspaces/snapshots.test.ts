@@ -167,12 +167,19 @@ test("what sleeps for as long as it may is deleted; what is woken in between is 
     timeout: 20_000,
     interval: 100,
   });
+  // Its time begins with the setting, as a time to live does: what has slept for long already is not gone at once.
+  await create("old");
+  await call("POST", "/api/workspaces/old/hibernate");
+  await query("UPDATE workspaces SET asleep_since = asleep_since - interval '61 seconds' WHERE name = 'old'");
+  await call("PATCH", "/api/workspaces/old", { body: { deleteAfterSeconds: 60 } });
   // Asleep again, it has all of its time again.
   await call("POST", "/api/workspaces/loved/hibernate");
   await setTimeout(3_000);
   expect(await call("GET", "/api/workspaces/loved")).toMatchObject({
     body: { state: "hibernated", deleteAfterSeconds: 60 },
   });
+  expect(await call("GET", "/api/workspaces/old")).toMatchObject({ body: { state: "hibernated" } });
+  await call("DELETE", "/api/workspaces/old");
   const { body } = await call("PATCH", "/api/workspaces/loved", { body: { deleteAfterSeconds: 1 } });
   expect(body).toMatchObject({ code: "invalid_argument", message: expect.stringContaining("at least 60 seconds") });
   await call("DELETE", "/api/workspaces/loved");
@@ -189,6 +196,14 @@ test("what would be lost with a workspace is known from its newest snapshot; not
     body: { work: { at: expect.any(String), branch: "main", changedFiles: 2, commits: 3, stashes: 1 } },
   });
   expect(await call("GET", "/api/workspaces/worker")).toMatchObject({ body: { state: "hibernated" } });
+  // What was not counted is not none.
+  await call("POST", "/api/workspaces/worker/wake");
+  host.behaviour.git = { branch: "main", head: "0123abcd", changedFiles: 0, unpushedCommits: null, stashes: null };
+  await call("POST", "/api/workspaces/worker/hibernate");
+  host.behaviour.git = null;
+  expect(await call("GET", "/api/workspaces/worker/unpushed")).toMatchObject({
+    body: { work: { changedFiles: 0, commits: null, stashes: null } },
+  });
   expect(await call("GET", "/api/workspaces/nobody/unpushed")).toMatchObject({ status: 404 });
   await call("DELETE", "/api/workspaces/worker");
 });
