@@ -56,6 +56,8 @@ beforeEach(async (context) => {
   // One for each test: terminals that a test leaves come back in the next page.
   machine = await startMachine({ HOME: home });
   door = await openDoor(machine, dist, folder);
+  // What a terminal shows can be read then.
+  door.settings.settings = JSON.stringify({ "terminal.integrated.gpuAcceleration": "off" });
   problems = [];
   page = await newPage(browser, problems);
   await openWorkbench(page, `${door.origin}/w/calm-otter`);
@@ -144,11 +146,6 @@ describe("previews", () => {
 });
 
 describe("terminals", () => {
-  beforeEach(() => {
-    door.settings.settings = JSON.stringify({ "terminal.integrated.gpuAcceleration": "off" });
-    return page.reload().then(() => untilReady(page));
-  });
-
   it("run commands in the workspace's folder, and come back with what they showed", async () => {
     await runInTerminal(page, "pwd; echo $((6 * 7))-answer");
     await untilTerminalShows(page, "42-answer");

@@ -40,6 +40,8 @@ export async function startTestPlatform(
       cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse",
       listen: { address: "127.0.0.1", port: 0 },
       poolSize: options.poolSize ?? 1,
+      // One platform after the other would fill what it never uses.
+      vmmsAhead: 2,
       snapshotEveryMs: options.snapshotEveryMs ?? 0,
       snapshotStore: options.snapshotStore,
       namePrefix: "dmtest",

@@ -205,8 +205,8 @@ test("the last of 16,384 slots is like the first", async () => {
   expect(await inside(last, "ip", "-details", "link", "show", "tap0")).toContain("user 736383");
 });
 
-test("a thousand slots are prepared, allocated and released, and nothing is left", async () => {
-  const count = 1_000;
+test("hundreds of slots are prepared, allocated and released, and nothing is left", async () => {
+  const count = Number(process.env.SLOTS) || 400;
   const before = await kernelState("dmkilo");
   const startedMs = performance.now();
   const pool = await open("dmkilo", { size: count, max: count });
@@ -221,7 +221,7 @@ test("a thousand slots are prepared, allocated and released, and nothing is left
   }
   const allocatedMs = performance.now();
   expect(new Set(slots.map((slot) => slot.address)).size).toBe(count);
-  await expect(pool.allocate()).rejects.toThrow("all 1000 network slots are taken (max is 1000)");
+  await expect(pool.allocate()).rejects.toThrow(`all ${count} network slots are taken (max is ${count})`);
 
   await Promise.all(slots.map((slot) => pool.release(slot)));
   const releasedMs = performance.now();

@@ -31,6 +31,8 @@ export interface PlatformOptions {
   poolSize: number;
   /** Where snapshots lie; default: a folder of `dataDir`. */
   snapshotStore?: HostConfigInput["snapshotStore"];
+  /** VMM processes that wait for a machine; default: as the host has it. */
+  vmmsAhead?: number;
   /** What one person may have; default: as much as there is. */
   quota?: ControlConfigInput["quota"];
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
@@ -127,6 +129,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       token: hostToken,
       namePrefix,
       poolSize,
+      vmmsAhead: options.vmmsAhead,
       memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
