@@ -312,7 +312,7 @@ describe("source control", () => {
 describe("the user's settings", () => {
   it("follow the user", async () => {
     await runCommand(page, "Preferences: Open User Settings (JSON)");
-    await page.locator(".monaco-editor.focused", { hasText: "{}" }).waitFor();
+    await page.locator(".monaco-editor.focused", { hasText: "gpuAcceleration" }).waitFor();
     await page.keyboard.press("Control+A");
     await page.keyboard.insertText('{ "editor.fontSize": 19 }');
     await page.keyboard.press("Control+S");
