@@ -50,7 +50,8 @@ export async function openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log 
   const uidBase = uidBaseOf(namePrefix);
   const slots = await createSlotPool({ namePrefix, uidBase, size: slotsAhead, max: maxSlots, logger: log });
   const early = new WarmPool<Slot>({
-    size: vmmsAhead,
+    // The same native programs make both possible; without them a slot would be held for nothing.
+    size: vmm.capabilities.liveSnapshot ? vmmsAhead : 0,
     refillDelayMs,
     log,
     async make(signal) {
