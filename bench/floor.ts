@@ -145,7 +145,7 @@ const throughStarter: Way = {
       token,
       content: "{}",
     }),
-  exec: (guest) => runCommand(guest, { env: {}, folder: "/workspace" }, { command: "true" }),
+  exec: (guest) => runCommand(guest, { env: {}, folder: "/workspace", user: undefined }, { command: "true" }),
 };
 
 async function restoreOnce(template: TemplateFolder, slot: Slot, prefix: string, way: Way) {

@@ -214,7 +214,7 @@ async function serveApi({ request, response, pathname, workspaces, folder }: Api
   if (action === "wake") workspace.state = "running";
   if (action === "logs") {
     const transitions = [{ at: workspace.createdAt, state: "running", reason: null }];
-    return answer(response, 200, { transitions, console: "Linux\n" });
+    return answer(response, 200, { transitions, console: "Linux\n", setup: "" });
   }
   if (action !== "events") return answer(response, 200, workspace);
   response.writeHead(200, { "content-type": "text/event-stream" });
@@ -261,6 +261,7 @@ function create(body: Partial<CreateWorkspace>, workspaces: Map<string, Workspac
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,
+    devcontainer: null,
     url: `http://127.0.0.1/w/${name}`,
   };
   workspaces.set(id, workspace);

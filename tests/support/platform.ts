@@ -27,6 +27,8 @@ export async function startTestPlatform(
     /** Default: no snapshots but those that are asked for, so that a test's minute does not matter. */
     snapshotEveryMs?: number;
     snapshotStore?: PlatformOptions["snapshotStore"];
+    registry?: PlatformOptions["registry"];
+    devcontainer?: PlatformOptions["devcontainer"];
   } = {},
 ): Promise<TestPlatform> {
   const stack = disposer();
@@ -44,6 +46,8 @@ export async function startTestPlatform(
       vmmsAhead: 2,
       snapshotEveryMs: options.snapshotEveryMs ?? 0,
       snapshotStore: options.snapshotStore,
+      registry: options.registry,
+      devcontainer: options.devcontainer,
       namePrefix: "dmtest",
       progress: report,
       signal: new AbortController().signal,

@@ -186,6 +186,7 @@ function workspaceAt(folder: string): Workspace {
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,
+    devcontainer: null,
     url: "/w/calm-otter",
   };
 }

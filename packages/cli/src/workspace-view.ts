@@ -1,13 +1,21 @@
 import { formatDuration } from "@dormouse/base";
 import type { WorkspaceInfo, WorkspaceState } from "@dormouse/sdk";
 import { relativeTime } from "./duration.ts";
-import { paint, printFields } from "./output.ts";
+import { paint, printFields, printLine } from "./output.ts";
 
 /** A state in its colour: green runs, red failed, blue sleeps, yellow is on its way. */
 export function paintState(state: WorkspaceState): string {
   if (state === "running") return paint("green", state);
   if (state === "failed") return paint("red", state);
   return paint(state === "hibernated" ? "blue" : "yellow", state);
+}
+
+/** What of its definition could not be applied, if anything, and where to read on. */
+export function printProblem({ name, devcontainer }: WorkspaceInfo): void {
+  for (const note of devcontainer?.notes ?? []) printLine(paint("dim", note));
+  if (!devcontainer?.problem) return;
+  printLine(`${paint("red", "Its devcontainer.json was not applied in all:")} ${devcontainer.problem.message}`);
+  printLine(paint("dim", `dormouse logs ${name} --setup shows how far it came; dormouse rebuild ${name} tries again.`));
 }
 
 /** All there is to say of a workspace. */
@@ -23,6 +31,7 @@ export function printWorkspace(info: WorkspaceInfo): void {
     ["repository", info.repository ?? "-"],
     ...(info.ref === null ? [] : ([["ref", info.ref]] as const)),
     ["folder", info.folder],
+    ...(info.devcontainer ? ([["definition", info.devcontainer.path ?? "none that could be used"]] as const) : []),
     ["machine", `${resources.vcpus} vCPU, ${resources.memoryMib} MiB memory, ${resources.diskGib} GiB disk`],
     ["isolation", info.isolation ?? "-"],
     ["created", `${info.createdAt} (${relativeTime(info.createdAt)})`],

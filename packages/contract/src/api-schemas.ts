@@ -57,6 +57,27 @@ export const workspace = z.object({
   snapshotAt: z.iso.datetime().nullable(),
   /** The snapshot it began as, when it is a fork. */
   forkedFrom: snapshotRef.nullable(),
+  /** What its repository's `devcontainer.json` made of it; null when it has none. */
+  devcontainer: z
+    .object({
+      /** Relative to the repository; null when none could be chosen. */
+      path: z.string().nullable(),
+      /** Why the workspace is not, or not in all, what the file says; null when it is. */
+      problem: z
+        .object({
+          message: z.string(),
+          /** Where in the repository, as far as it can be told; line and column from 1. */
+          file: z.string().nullable(),
+          line: z.number().int().nullable(),
+          column: z.number().int().nullable(),
+        })
+        .nullable(),
+      /** What it asks for and a machine does not do. */
+      notes: z.array(z.string()),
+      /** Of `forwardPorts`, with their labels. */
+      ports: z.array(z.object({ port: z.number().int(), label: z.string().nullable() })),
+    })
+    .nullable(),
   /** The page of this workspace. */
   url: z.string(),
 });
@@ -80,6 +101,19 @@ export const deleteAfterSeconds = z
   .min(limits.deleteAfterSeconds.min, `asleep for at least ${limits.deleteAfterSeconds.min} seconds`)
   .max(limits.deleteAfterSeconds.max, `asleep for at most ${limits.deleteAfterSeconds.max} seconds (a year)`);
 
+/** One of a repository's definitions, or none of them. */
+export const devcontainerChoice = z.union([z.string().min(1).max(255), z.literal(false)]);
+
+export const rebuildWorkspace = z.object({
+  /** Default: as it was chosen last. */
+  devcontainer: devcontainerChoice.optional(),
+  /** Keep the machine when it is what the definition says. */
+  ifNeeded: z.boolean().default(false),
+  /** False: answers at once with `preparing`; follow it with `events`. */
+  wait: z.boolean().default(true),
+});
+export type RebuildWorkspace = z.input<typeof rebuildWorkspace>;
+
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
   name: workspaceName.optional(),
@@ -88,6 +122,11 @@ export const createWorkspace = z.object({
   repository: z.string().min(1).max(4096).optional(),
   /** Branch, tag or commit. */
   ref: z.string().min(1).max(255).optional(),
+  /**
+   * Which of the repository's definitions is applied, by its folder's name under `.devcontainer` or its path; false: none.
+   * Default: the usual one, if there is one.
+   */
+  devcontainer: devcontainerChoice.optional(),
   /** Default folder; with a repository `/workspaces/<name>`, else `/workspace`. */
   folder: guestPath.optional(),
   ttlSeconds: ttlSeconds.nullable().optional(),

@@ -86,6 +86,16 @@ const workspaces = {
     })
     .input(ref.extend({ snapshot: z.string().min(1).max(128) }))
     .output(s.workspace),
+  rebuild: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/rebuild",
+      summary: "Apply the repository's devcontainer.json again, in a new machine",
+      description: "The repository's folder is carried over as it is; nothing else of the machine is.",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.rebuildWorkspace.shape))
+    .output(s.workspace),
   exec: oc
     .route({
       method: "POST",
@@ -109,6 +119,8 @@ const workspaces = {
           z.object({ at: z.iso.datetime(), state: s.workspaceState, reason: z.string().nullable() }),
         ),
         console: z.string(),
+        /** What images, features and lifecycle commands wrote. */
+        setup: z.string(),
       }),
     ),
   /** First the state as it is, then every change and every step of progress. */

@@ -45,6 +45,9 @@ export const environment = z
     `a variable has at most ${limits.environmentBytes} bytes`,
   );
 
+/** A user of the machine: a name, or a number, either with `:GROUP`. */
+export const userName = z.string().min(1).max(64);
+
 /** A command line for the user's shell (string), or a program and its arguments (array, no shell). */
 export const command = z.union([z.string().min(1), z.array(z.string()).min(1)]);
 
@@ -54,7 +57,7 @@ export const execOptions = z.object({
   cwd: guestPath.optional(),
   env: environment.optional(),
   /** A user of the machine by name; default is the image's user. */
-  user: z.string().max(64).optional(),
+  user: userName.optional(),
   /** The process group is killed after this. */
   timeoutMs: z
     .number()

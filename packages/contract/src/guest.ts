@@ -83,7 +83,7 @@ const pty = {
         command: z.array(z.string()).min(1).optional(),
         cwd: s.guestPath.optional(),
         env: s.environment.optional(),
-        user: z.string().max(64).optional(),
+        user: s.userName.optional(),
         title: z.string().max(200).optional(),
       }),
     )

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { environment, guestPath } from "./guest-schemas.ts";
+import { base64, environment, guestPath, userName } from "./guest-schemas.ts";
 
 export const resources = z.object({
   vcpus: z.number().int().min(1).max(64).default(1),
@@ -92,9 +92,52 @@ export const createMachine = z.object({
   resources,
   env: environment,
   folder: guestPath,
+  /** Whom processes run as; default: the image's `dev`, else root. */
+  user: userName.optional(),
   /** Start from this snapshot instead of the template: a fork. */
   snapshot: snapshotRef.optional(),
 });
+
+/** One line of a long step, and how far it is. */
+export const hostProgress = z.object({
+  step: z.string(),
+  message: z.string(),
+  fraction: z.number().min(0).max(1).optional(),
+});
+export type HostProgress = z.infer<typeof hostProgress>;
+
+/** What a reference to an OCI image means now, and what the image says of itself. */
+export const imageInfo = z.object({
+  reference: z.string(),
+  /** `sha256:…`; the same image as long as it is the same. */
+  digest: z.string(),
+  /** Whom it runs as, `NAME`, `UID` or either with `:GROUP`; empty: root. */
+  user: z.string(),
+  env: z.record(z.string(), z.string()),
+  labels: z.record(z.string(), z.string()),
+});
+export type ImageInfo = z.infer<typeof imageInfo>;
+
+/** Where a devcontainer feature is fetched from, as `parseFeatureReference` of devcontainer reads it. */
+export const featureSource = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("registry"),
+    registry: z.string(),
+    namespace: z.string(),
+    id: z.string(),
+    tag: z.string().optional(),
+    digest: z.string().optional(),
+  }),
+  z.object({ kind: z.literal("tarball"), url: z.url() }),
+]);
+export type FeatureSource = z.infer<typeof featureSource>;
+
+/** A feature's folder: small files. */
+export const featureContents = z.object({
+  digest: z.string(),
+  files: z.array(z.object({ path: z.string(), mode: z.number().int(), content: base64 })),
+});
+export type FeatureContents = z.infer<typeof featureContents>;
 
 export const hostCapacity = z.object({
   vcpus: z.object({ total: z.number(), free: z.number() }),

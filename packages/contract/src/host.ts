@@ -33,8 +33,10 @@ export const hostContract = {
     snapshot: oc
       .input(machineRef.extend({ name: z.string().optional(), reason: s.snapshotInfo.shape.reason }))
       .output(s.snapshotInfo),
-    /** Ends the machine and removes its disk and snapshots. Idempotent, from any state. */
-    delete: oc.input(machineRef).output(empty),
+    /**
+     * Ends the machine and removes its disk and, unless they are to be kept, its snapshots. Idempotent, from any state.
+     */
+    delete: oc.input(machineRef.extend({ keepSnapshots: z.boolean().default(false) })).output(empty),
     /** The last 64 KiB of the guest's console. */
     console: oc.input(z.object({ workspaceId: z.string() })).output(z.object({ text: z.string() })),
     /** First the whole list, one event each, then every change of state. */
@@ -46,7 +48,20 @@ export const hostContract = {
     delete: oc.input(s.snapshotRef).output(empty),
   },
   templates: {
+    /** Those that a person can name. */
     list: oc.input(empty).output(z.object({ templates: z.array(s.templateInfo) })),
+    /**
+     * The template of an image, `REPOSITORY@sha256:…`: pulled, booted and snapshotted when it is not there yet. Yields how
+     * far it is, returns the template.
+     */
+    ofImage: oc.input(z.object({ image: z.string() })).output(eventIterator(s.hostProgress, s.templateInfo)),
+  },
+  images: {
+    /** What a reference means now; asks its registry, pulls nothing. */
+    resolve: oc.input(z.object({ reference: z.string() })).output(s.imageInfo),
+  },
+  features: {
+    fetch: oc.input(s.featureSource).output(s.featureContents),
   },
   capacity: oc.input(empty).output(s.hostCapacity),
 };

@@ -30,6 +30,16 @@ export const controlConfig = z.object({
       snapshotBytes: z.number().int().min(0).nullable().default(null),
     })
     .prefault({}),
+  /** How `devcontainer.json` is applied. */
+  devcontainer: z
+    .object({
+      /** A lifecycle command may take so long, and a feature's installation. */
+      hookTimeoutSeconds: z.number().int().min(1).default(1800),
+      featureTimeoutSeconds: z.number().int().min(1).default(1800),
+      /** Registry and namespace of features that are named by their id alone. */
+      featureNamespace: z.string().optional(),
+    })
+    .prefault({}),
   /** E-mail address of the administrator that the first start makes. */
   administratorEmail: z.email().default("admin@dormouse.local"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),

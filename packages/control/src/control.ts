@@ -18,6 +18,11 @@ import { createApiServer } from "./api/server.ts";
 import type { ControlConfig, ListenAddress } from "./config.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { installation } from "./database/schema.ts";
+import { buildStore } from "./definitions/build-store.ts";
+import { createBuilder } from "./definitions/builder.ts";
+import { createCarrier } from "./definitions/carry.ts";
+import { createDefinitions } from "./definitions/definitions.ts";
+import { createSetUpLogs } from "./definitions/set-up-logs.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { createChanges } from "./workspaces/changes.ts";
 import { createEngine } from "./workspaces/engine.ts";
@@ -72,10 +77,23 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const sightings = createSightings();
   const view = (row: OwnedRow) => toWorkspace(row, publicUrl, sightings.of(row.id));
   const meter = createMeter(db);
-  const engine = createEngine({ store, host, changes, view, meter, sightings, log });
+  const builds = buildStore(db);
+  const { hookTimeoutSeconds, featureTimeoutSeconds, featureNamespace } = config.devcontainer;
+  const builder = createBuilder({ host, store: builds, featureTimeoutMs: featureTimeoutSeconds * 1000, log });
+  const logs = createSetUpLogs(join(config.dataDir, "set-up-logs"), log);
+  const definitions = createDefinitions({
+    ...{ host, store: builds, builder, logs },
+    carrier: createCarrier(host, join(config.dataDir, "carried")),
+    hookTimeoutMs: hookTimeoutSeconds * 1000,
+    defaultNamespace: featureNamespace,
+    tell: (workspaceId, progress) => changes.publish(workspaceId, { type: "progress", ...progress }),
+  });
+  const engine = createEngine({ store, definitions, host, changes, view, meter, sightings, log });
   const templates = templateCatalogue(host);
   const quota = createQuota(config.quota, { store, sightings });
-  const workspaces = workspaceService({ store, engine, host, changes, templates, quota, view, log });
+  const workspaces = workspaceService({
+    ...{ store, engine, definitions, logs, host, changes, templates, quota, view, log },
+  });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
@@ -97,7 +115,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     host: config.host,
     log,
   });
-  const reconciler = startReconciler({ store, engine, host, sightings, meter, log, keepUnknownMachines: !isOurs });
+  const reconciler = startReconciler({ store, builds, builder, engine, host, sightings, meter, log, keepUnknownMachines: !isOurs });
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());
   resources.add(() => reconciler.stop());

@@ -53,6 +53,15 @@ export const hostConfig = z.object({
   snapshotCacheMib: z.number().int().min(64).default(10_240),
   /** What they are encrypted with; without it they are not. The secret is 32 bytes in base64 and never in the store. */
   snapshotKey: z.object({ id: z.string(), secret: z.string() }).optional(),
+  /** Where images and features come from. */
+  registry: z
+    .object({
+      /** File of credentials in Docker's form; default: where Docker's own tools look for it. */
+      authFile: z.string().startsWith("/").optional(),
+      /** `HOST` or `HOST:PORT` of registries without TLS; addresses of this machine's own are spoken to without it too. */
+      insecure: z.array(z.string()).default([]),
+    })
+    .prefault({}),
   /** What agents' tokens are made with; the same on all hosts of an installation. */
   agentSecret: z.string().min(32),
   /** Virtual CPUs that may be promised for each core; idle machines use none. */

@@ -16,6 +16,8 @@ export interface Identity {
   bootId: string;
   env: Record<string, string>;
   folder: string;
+  /** Whom processes run as; undefined: the machine's default user. */
+  user: string | undefined;
 }
 
 /** What the host itself asks of agents. */
@@ -57,7 +59,7 @@ export function createGuestLink(): GuestLink {
     },
     async warm(guest, identity, { rounds, signal: outer }) {
       const work = async (signal: AbortSignal) => {
-        const { folder, env } = identity;
+        const { folder, env, user } = identity;
         await warmGuest(client(guest, signal), {
           baseUrl: `http://${guest.address}:${guest.port}`,
           token: guest.token,
@@ -66,7 +68,7 @@ export function createGuestLink(): GuestLink {
           rounds,
           besides: async () => {
             await identify(guest, identity, signal);
-            await runCommand(guest, { folder, env }, { command: "true" }, signal);
+            await runCommand(guest, { folder, env, user }, { command: "true" }, signal);
           },
         });
       };
@@ -111,8 +113,8 @@ export function createGuestLink(): GuestLink {
 }
 
 async function identify(guest: GuestAddress, identity: Identity, signal: AbortSignal): Promise<void> {
-  const { token, hostname, machineId, bootId, env, folder } = identity;
-  const content = JSON.stringify({ env, folder });
+  const { token, hostname, machineId, bootId, env, folder, user } = identity;
+  const content = JSON.stringify({ env, folder, user });
   const entropy = randomBytes(64);
   await guest.spawner.identify({ timeMs: Date.now(), hostname, machineId, bootId, entropy, token, content }, signal);
 }

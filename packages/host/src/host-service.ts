@@ -1,7 +1,8 @@
-import { DormouseError, KeyedLock, type Logger } from "@dormouse/base";
+import { DormouseError, KeyedLock, type Logger, type Progress } from "@dormouse/base";
 import type {
   ExecResult,
   HostCapacity,
+  HostProgress,
   MachineInfo,
   Resources,
   SnapshotInfo,
@@ -15,11 +16,13 @@ import type { GuestAddress } from "./guest-address.ts";
 import type { GuestLink } from "./guest-link.ts";
 import { Keeper } from "./keeper.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
-import { addressOf, type HostTemplate, type Machine, newMachine, toInfo } from "./machine.ts";
+import type { ImageTemplates } from "./image-templates.ts";
+import { addressOf, type Machine, newMachine, templateInfoOf, toInfo } from "./machine.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import type { Moments } from "./moments.ts";
+import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
-import type { TemplateFolder } from "./template-folder.ts";
+import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
 import { Waker } from "./waker.ts";
 import { WarmPool } from "./warm-pool.ts";
@@ -38,9 +41,8 @@ export interface HostServiceOptions {
   store: MachineStore;
   starter: MachineStarter;
   guest: GuestLink;
-  templates: readonly HostTemplate[];
-  /** Also of those that only sleepers need. */
-  template: (hash: string) => TemplateFolder;
+  templates: Templates;
+  images: ImageTemplates;
   timeline: Timeline;
   moments: Moments;
   tokens: AgentTokens;
@@ -59,6 +61,7 @@ export interface CreateMachine {
   resources: Resources;
   env: Record<string, string>;
   folder: string;
+  user?: string | undefined;
   /** Start from this snapshot instead of the template. */
   snapshot?: SnapshotRef | undefined;
 }
@@ -85,7 +88,7 @@ export class HostService {
 
   private constructor(options: HostServiceOptions) {
     this.#options = options;
-    this.#keeper = new Keeper(options);
+    this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
     this.#waker = new Waker(options, (start) => this.#withRoom(start));
     const make = (signal: AbortSignal) => this.#makeWarm(signal);
     const discard = (machine: Machine) => this.#end(machine);
@@ -128,8 +131,16 @@ export class HostService {
     return this.#watchers.follow(() => this.list(), signal);
   }
 
+  /** Those that a person can name. */
   templates(): TemplateInfo[] {
-    return this.#options.templates.map(({ bootToken: _, ...template }) => template);
+    return [templateInfoOf(this.#options.templates.base)];
+  }
+
+  /** Makes the template of an image unless it is there; see {@link ImageTemplates.ofImage}. */
+  async *templateOfImage(image: string, signal?: AbortSignal): AsyncGenerator<HostProgress, TemplateInfo> {
+    const make = (progress: Progress, own: AbortSignal) =>
+      this.#withRoom(() => this.#options.images.ofImage(image, progress, own));
+    return templateInfoOf(yield* progressStream(make, signal));
   }
 
   /** Network slots of all workspaces' machines that have a process. */
@@ -158,8 +169,8 @@ export class HostService {
    * @throws DormouseError `unavailable` when the workspace has no running machine here.
    */
   async run(workspaceId: string, options: RunOptions, signal?: AbortSignal): Promise<ExecResult> {
-    const { env, folder } = this.#find(workspaceId).record;
-    return await runCommand(this.guestAddress(workspaceId), { env, folder }, options, signal);
+    const { env, folder, user = undefined } = this.#find(workspaceId).record;
+    return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
   }
 
   /** A request for a machine passes, or a connection to it is opened: then the answer is to be called at its end. */
@@ -181,30 +192,35 @@ export class HostService {
         if (known.record.generation < input.generation && !known.live) return await this.#bringBack(known, input);
         throw new DormouseError("already_exists", `${input.workspaceId} has a machine here already`);
       }
-      const template = this.#template(input.template);
+      const { templates } = this.#options;
+      // What it starts from is in the snapshot then.
+      const template = input.snapshot ? templates.base : templates.named(input.template);
       const startedMs = performance.now();
       const { snapshot } = input;
-      const usesPool = !snapshot && sameResources(template.resources, input.resources);
-      const warm = usesPool ? this.#pool.take() : undefined;
+      const usesTemplate = !snapshot && sameResources(template.resources, input.resources);
+      const isPooled = usesTemplate && template === templates.base;
+      const warm = isPooled ? this.#pool.take() : undefined;
       const machine = warm ?? newMachine(template, input.resources);
       try {
-        const { workspaceId, generation, hostname, env, folder } = input;
+        const { workspaceId, generation, hostname, env, folder, user } = input;
         Object.assign(machine.record, {
           workspaceId,
           generation,
           hostname,
           env,
           folder,
+          user,
+          template: input.template,
           state: "starting",
-          booted: !usesPool && !snapshot,
+          booted: !usesTemplate && !snapshot,
         });
         this.#machines.set(workspaceId, machine);
         await this.#options.store.save(machine.record);
         if (warm) await warm.live?.resume();
         else if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
-        else if (usesPool) await this.#waker.fromTemplate(machine);
+        else if (usesTemplate) await this.#waker.fromTemplate(machine);
         else await this.#waker.fromDrives(machine);
-        const step = warm ? "claim" : snapshot ? "fork" : usesPool ? "restore" : "boot";
+        const step = warm ? "claim" : snapshot ? "fork" : usesTemplate ? "restore" : "boot";
         machine.timingsMs = { [step]: performance.now() - startedMs };
         await this.#settle(machine);
         machine.timingsMs.total = performance.now() - startedMs;
@@ -301,13 +317,13 @@ export class HostService {
     });
   }
 
-  delete(ref: MachineRef): Promise<void> {
+  delete(ref: MachineRef & { keepSnapshots: boolean }): Promise<void> {
     return this.#interrupting(ref.workspaceId, async () => {
       const machine = this.#machines.get(ref.workspaceId);
       if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
       if (machine) await this.#end(machine);
       this.#machines.delete(ref.workspaceId);
-      await this.#options.timeline.removeAll(ref.workspaceId);
+      if (!ref.keepSnapshots) await this.#options.timeline.removeAll(ref.workspaceId);
     });
   }
 
@@ -451,8 +467,7 @@ export class HostService {
 
   /** A machine restored, warmed by the requests a first user sends, and paused. */
   async #makeWarm(signal: AbortSignal): Promise<Machine> {
-    const [template] = this.#options.templates;
-    if (!template) throw new DormouseError("failed_precondition", "this host has no template");
+    const { base: template } = this.#options.templates;
     const machine = newMachine(template, template.resources);
     const live = await this.#waker.warm(machine, signal).catch(async (error: unknown) => {
       await this.#end(machine);
@@ -550,13 +565,6 @@ export class HostService {
     if (record.state === "hibernating") await this.#change(machine, { state: "running" });
     this.#noticeDeath(machine, live);
     this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
-  }
-
-  #template(name: string): HostTemplate {
-    const template = this.#options.templates.find((candidate) => candidate.name === name);
-    if (template) return template;
-    const names = this.#options.templates.map((candidate) => candidate.name).join(", ");
-    throw new DormouseError("not_found", `there is no template ${name}; there are: ${names}`);
   }
 
   #find(workspaceId: string): Machine {

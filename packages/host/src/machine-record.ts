@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { writeFileAtomic } from "@dormouse/base/node";
-import { environment, machineState, resources, snapshotRef } from "@dormouse/contract";
+import { environment, machineState, resources, snapshotRef, userName } from "@dormouse/contract";
 import { z } from "zod";
 
 /** No path: what lies in a machine's folder stays there. */
@@ -67,6 +67,8 @@ export const machineRecord = z.object({
   /** What the machine has as its kernel's boot id: another one after each boot, and in each fork. */
   bootUuid: z.uuid().default(() => randomUUID()),
   folder: z.string(),
+  /** Whom processes run as; absent: the image's default user. */
+  user: userName.optional(),
   env: environment,
 });
 export type MachineRecord = z.infer<typeof machineRecord>;

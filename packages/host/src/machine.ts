@@ -5,6 +5,7 @@ import type { Activity } from "./activity.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { LiveMachine } from "./live-machine.ts";
 import type { MachineRecord } from "./machine-record.ts";
+import type { TemplateFolder } from "./template-folder.ts";
 
 /** A machine as the host holds it: its record, and its process while it has one. */
 export interface Machine {
@@ -19,14 +20,14 @@ export interface Machine {
   timingsMs: Record<string, number>;
 }
 
-/** The template that the host can start from, and the token its agent takes after a restore. */
-export interface HostTemplate extends TemplateInfo {
-  bootToken: string;
+/** A machine that is nobody's yet. */
+export function newMachine(template: TemplateFolder, resources: Resources): Machine {
+  return { record: newRecord(template, resources), timingsMs: {}, triedMs: 0 };
 }
 
-/** A machine that is nobody's yet. */
-export function newMachine(template: HostTemplate, resources: Resources): Machine {
-  return { record: newRecord(template, resources), timingsMs: {}, triedMs: 0 };
+/** What the host says of a template. */
+export function templateInfoOf({ name, hash, createdMs, resources }: TemplateFolder): TemplateInfo {
+  return { name, hash, createdMs, resources };
 }
 
 /** @throws DormouseError `unavailable` when it has no process. */
@@ -59,7 +60,7 @@ export function toInfo({ record, live, activity, timingsMs }: Machine): MachineI
   };
 }
 
-function newRecord(template: HostTemplate, resources: Resources): MachineRecord {
+function newRecord(template: TemplateFolder, resources: Resources): MachineRecord {
   return {
     version: 2,
     machineId: createId("vm"),

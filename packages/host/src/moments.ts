@@ -11,7 +11,7 @@ import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What a machine starts from: the files that a record names, in its folder. */
-export type StartFiles = Pick<MachineRecord, "memory" | "diskBase" | "start" | "tokenSalt" | "templateHash">;
+export type StartFiles = Pick<MachineRecord, "memory" | "diskBase" | "start" | "tokenSalt" | "templateHash" | "user">;
 
 /** A moment that lies ready on this host's disk, so that a fork need not fetch it from the store. */
 interface LocalMoment {
@@ -33,8 +33,8 @@ export interface MomentsOptions {
   templates: Pick<Templates, "get" | "ensure">;
 }
 
-/** Who forks once often forks again soon. */
-const localMs = 10 * 60_000;
+/** Who forks once often forks again soon; what is named is started from again and again. */
+const localMs = { usual: 10 * 60_000, named: 24 * 3_600_000 };
 const names = { memory: "memory", disk: "disk", devices: "devices" } as const;
 
 /**
@@ -44,6 +44,7 @@ const names = { memory: "memory", disk: "disk", devices: "devices" } as const;
 export class Moments {
   readonly #options: MomentsOptions;
   readonly #local = new Map<string, LocalMoment>();
+  readonly #fetching = new Map<string, Promise<LocalMoment>>();
 
   constructor(options: MomentsOptions) {
     this.#options = options;
@@ -54,8 +55,8 @@ export class Moments {
     const folder = this.#options.store.folderOf(record.machineId);
     const memory = await this.#writeMemory(record, capture, folder, signal);
     const start = await writeStart(folder, capture, capture.layers);
-    const { diskBase, tokenSalt, templateHash } = record;
-    return { memory, diskBase, start, tokenSalt, templateHash };
+    const { diskBase, tokenSalt, templateHash, user } = record;
+    return { memory, diskBase, start, tokenSalt, templateHash, user };
   }
 
   /** Puts a capture's moment on this host's disk, for forks of the snapshot that it becomes. */
@@ -77,13 +78,11 @@ export class Moments {
       start: await writeStart(folder, capture, layers),
       tokenSalt: record.tokenSalt,
       templateHash: record.templateHash,
+      user: record.user,
     };
     undo.release();
     return {
-      keepReady: (snapshot) => {
-        const timer = setTimeout(() => void this.#forget(keyOf(snapshot)), localMs).unref();
-        this.#local.set(keyOf(snapshot), { folder, files, timer });
-      },
+      keepReady: (snapshot) => void this.#keep(keyOf(snapshot), { folder, files }, localMs.usual),
       discard: () => rm(folder, { recursive: true, force: true }),
     };
   }
@@ -94,14 +93,32 @@ export class Moments {
    */
   async fill(record: MachineRecord, snapshot: SnapshotRef, signal?: AbortSignal): Promise<StartFiles> {
     const { store } = this.#options;
-    const folder = store.folderOf(record.machineId);
-    await mkdir(folder, { recursive: true, mode: 0o711 });
-    const local = this.#local.get(keyOf(snapshot));
-    return local ? await this.#fillFromDisk(record, local) : await this.#fillFromStore(record, snapshot, signal);
+    await mkdir(store.folderOf(record.machineId), { recursive: true, mode: 0o711 });
+    return await this.#fillFromDisk(record, await this.#localOf(snapshot, signal));
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#local.keys()].map((key) => this.#forget(key)));
+  }
+
+  /** The moment on this host's disk; put together from the store first where it is not, once for all who want it. */
+  async #localOf(snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
+    const key = keyOf(snapshot);
+    const known = this.#local.get(key);
+    if (known) {
+      known.timer.refresh();
+      return known;
+    }
+    const fetching = this.#fetching.get(key) ?? this.#fetch(snapshot, signal).finally(() => this.#fetching.delete(key));
+    this.#fetching.set(key, fetching);
+    return await fetching;
+  }
+
+  #keep(key: string, moment: Omit<LocalMoment, "timer">, forMs: number): LocalMoment {
+    const timer = setTimeout(() => void this.#forget(key), forMs).unref();
+    const kept = { ...moment, timer };
+    this.#local.set(key, kept);
+    return kept;
   }
 
   async #forget(key: string): Promise<void> {
@@ -121,7 +138,7 @@ export class Moments {
       await link(join(folder, name), at(target));
       return target;
     };
-    const { memory, diskBase, start, tokenSalt, templateHash } = files;
+    const { memory, diskBase, start, tokenSalt, templateHash, user } = files;
     if (!memory || !start) throw new DormouseError("internal", "a moment without memory cannot be started from");
     const layers = start.layers.map((name) => join(folder, "layers", name));
     // What the machine wrote in an earlier life is not a part of this moment.
@@ -133,12 +150,13 @@ export class Moments {
       start: { ...start, devices: await take(start.devices, names.devices) },
       tokenSalt,
       templateHash,
+      user,
     };
   }
 
-  async #fillFromStore(record: MachineRecord, snapshot: SnapshotRef, signal?: AbortSignal): Promise<StartFiles> {
+  async #fetch(snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
     const { store, timeline } = this.#options;
-    const folder = store.folderOf(record.machineId);
+    const folder = store.folderOf(`moment-${randomBytes(12).toString("hex")}`);
     const suffix = randomBytes(4).toString("hex");
     const reader = await timeline.open(snapshot, signal);
     // Its drives are the template's: without them there is nothing to start.
@@ -146,10 +164,13 @@ export class Moments {
     if (!reader.memory) throw new DormouseError("data_loss", `snapshot ${snapshot.id} holds no memory`);
     const [memory, diskBase, devices] = [names.memory, names.disk, names.devices].map((name) => `${name}-${suffix}`);
     if (!memory || !diskBase || !devices) throw new DormouseError("internal", "no names for the files of a moment");
+    await using undo = disposer();
+    undo.add(() => rm(folder, { recursive: true, force: true }));
+    await mkdir(folder, { recursive: true, mode: 0o711 });
     await reader.memory.materialise(join(folder, memory), { signal });
     await timeline.diskOf(reader).materialise(join(folder, diskBase), { signal });
-    // A drive's base is read by whatever user the machine gets.
-    await chmod(join(folder, diskBase), 0o444);
+    // Read by whatever users the machines get that start from it.
+    for (const name of [memory, diskBase]) await chmod(join(folder, name), 0o444);
     const state = await reader.devices(signal);
     await writeFile(join(folder, devices), state, { mode: 0o600, flag: "wx" });
     const start = {
@@ -158,7 +179,9 @@ export class Moments {
       identity: reader.manifest.compatibility,
       layers: [],
     };
-    return { memory, diskBase, start, ...timeline.originOf(reader) };
+    undo.release();
+    const files = { memory, diskBase, start, ...timeline.originOf(reader) };
+    return this.#keep(keyOf(snapshot), { folder, files }, reader.manifest.name === null ? localMs.usual : localMs.named);
   }
 
   /**

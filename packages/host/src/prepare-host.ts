@@ -3,7 +3,7 @@ import { buildGuest } from "@dormouse/guest";
 import { buildArtifacts } from "@dormouse/image";
 import { createGuestLink } from "./guest-link.ts";
 import { openRuntime, openVmm } from "./runtime.ts";
-import { baseResources, baseTemplateHash, ensureBaseTemplate, loadTemplates } from "./template-folder.ts";
+import { ensureTemplate, loadTemplates, templateHash as hashOfTemplate, templateResources } from "./template-folder.ts";
 
 /** What {@link prepareHost} made or found. */
 export interface PreparedHost {
@@ -28,12 +28,12 @@ export async function prepareHost(options: {
   const { cacheDir, nodeBinary, progress, signal } = options;
   const log = options.log ?? createLogger({ level: "error", write: (line) => process.stderr.write(`${line}\n`) });
   const { initBinary, agentFile } = await buildGuest({ cacheDir, signal });
-  const inputs = { initBinary, agentFile, nodeBinary, diskSizeGib: baseResources.diskGib };
+  const inputs = { initBinary, agentFile, nodeBinary, diskSizeGib: templateResources.diskGib };
   const artifacts = await buildArtifacts(inputs, { cacheDir, progress, signal });
   await using stack = disposer();
   const vmm = await openVmm({ dataDir: cacheDir, cacheDir, artifacts, signal });
   stack.add(() => vmm.close());
-  const templateHash = await baseTemplateHash(artifacts, vmm);
+  const templateHash = await hashOfTemplate(artifacts, vmm);
   const known = await loadTemplates(cacheDir, log);
   if (known.some((template) => template.hash === templateHash)) return { templateHash };
   const { namePrefix } = options;
@@ -42,6 +42,6 @@ export async function prepareHost(options: {
   // Another platform may be building in the same cache: its machine is not ours to end.
   await runtime.slots.reclaim([]);
   const guest = createGuestLink();
-  await ensureBaseTemplate({ cacheDir, artifacts, vmm, slots: runtime.slots, guest, progress, signal });
+  await ensureTemplate({ kind: "base", cacheDir, artifacts, vmm, slots: runtime.slots, guest, progress, signal });
   return { templateHash };
 }

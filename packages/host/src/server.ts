@@ -3,16 +3,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { DormouseError, type Logger } from "@dormouse/base";
-import { guestContract, hostContract, machineAwayHeader, toRpcError } from "@dormouse/contract";
+import { convertRpcErrors, guestContract, hostContract, machineAwayHeader, toRpcError } from "@dormouse/contract";
 import { implement } from "@orpc/server";
 import { RPCHandler } from "@orpc/server/node";
 import type { GuestAddress } from "./guest-address.ts";
 import { proxyRequest, proxyUpgrade, sendError } from "./guest-proxy.ts";
 import type { HostService } from "./host-service.ts";
+import type { ImageTemplates } from "./image-templates.ts";
 
 /** What {@link startServer} needs. */
 export interface ServerOptions {
   service: HostService;
+  images: ImageTemplates;
   token: string;
   listen: { address: string; port: number };
   log: Logger;
@@ -23,8 +25,8 @@ export interface ServerOptions {
  * which it answers itself. Everything needs the host's token.
  */
 export async function startServer(options: ServerOptions): Promise<{ url: string; close(): Promise<void> }> {
-  const { service, log } = options;
-  const handler = new RPCHandler(createRouter(service), {
+  const { service, images, log } = options;
+  const handler = new RPCHandler(createRouter(service, images), {
     clientInterceptors: [
       async ({ next, path }) => {
         try {
@@ -101,8 +103,8 @@ export async function startServer(options: ServerOptions): Promise<{ url: string
   };
 }
 
-function createRouter(service: HostService) {
-  const host = implement(hostContract);
+function createRouter(service: HostService, images: ImageTemplates) {
+  const host = implement(hostContract).use(({ next }) => convertRpcErrors(() => next()));
   return host.router({
     machines: {
       create: host.machines.create.handler(({ input }) => service.create(input)),
@@ -127,7 +129,12 @@ function createRouter(service: HostService) {
         return {};
       }),
     },
-    templates: { list: host.templates.list.handler(() => ({ templates: service.templates() })) },
+    templates: {
+      list: host.templates.list.handler(() => ({ templates: service.templates() })),
+      ofImage: host.templates.ofImage.handler(({ input, signal }) => service.templateOfImage(input.image, signal)),
+    },
+    images: { resolve: host.images.resolve.handler(({ input, signal }) => images.resolve(input.reference, signal)) },
+    features: { fetch: host.features.fetch.handler(({ input, signal }) => images.fetchFeature(input, signal)) },
     capacity: host.capacity.handler(() => service.capacity()),
   });
 }

@@ -14,6 +14,7 @@ import { createAgentTokens } from "./agent-token.ts";
 import type { HostConfig } from "./config.ts";
 import { createGuestLink } from "./guest-link.ts";
 import { HostService } from "./host-service.ts";
+import { ImageTemplates } from "./image-templates.ts";
 import { MachineStore } from "./machine-record.ts";
 import { createMachineStarter } from "./machine-starter.ts";
 import { Moments } from "./moments.ts";
@@ -63,16 +64,19 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const store = new MachineStore(join(config.dataDir, "machines"));
   const timeline = await openTimeline(config, log);
   const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
-  const templates = await Templates.open({ cacheDir: config.cacheDir, known, timeline, log }, needed);
+  const templates = await Templates.open({ cacheDir: config.cacheDir, base, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
   const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
   const moments = new Moments({ store, timeline, templates });
+  const guest = createGuestLink();
+  const { cacheDir, registry } = config;
+  const images = new ImageTemplates({ cacheDir, templates, registry, vmm, slots, lanes, guest });
   const service = await HostService.start({
     store,
     starter,
-    guest: createGuestLink(),
-    templates: [base],
-    template,
+    guest,
+    templates,
+    images,
     timeline,
     moments,
     tokens: createAgentTokens(config.agentSecret),
@@ -91,7 +95,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     log,
   });
   await runtime.reclaim({ machineIds: service.machineIds(), slotIndexes: service.slotIndexes() });
-  const server = await startServer({ service, token: config.token, listen: config.listen, log });
+  const server = await startServer({ service, images, token: config.token, listen: config.listen, log });
   stack.release();
   service.begin();
   early.refill();

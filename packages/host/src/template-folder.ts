@@ -38,14 +38,19 @@ export interface TemplateFolder extends z.infer<typeof templateFile> {
   disk: string;
 }
 
-/** What the `base` template is made with. */
-export const baseResources = { vcpus: 1, memoryMib: 1024, diskGib: 16 } as const;
+/** What templates are made with. */
+export const templateResources = { vcpus: 1, memoryMib: 1024, diskGib: 16 } as const;
 
 // Raised when the way a template is made changes and its inputs do not.
 const recipe = "9";
 
 /** So often that the agent's engine has compiled what every create and exec runs through. */
 const warmRounds = 40;
+
+/** A folder that is there, in which the warming user may write. */
+const warmFolders: Readonly<Record<TemplateKind, string>> = { base: "/workspace", image: "/tmp" };
+
+const machineIdOf = (hash: string) => `template-${hash}`;
 
 /** All templates in the cache; ones that cannot be read are left out with a warning. */
 export async function loadTemplates(cacheDir: string, log: Logger): Promise<TemplateFolder[]> {
@@ -61,8 +66,13 @@ export async function loadTemplates(cacheDir: string, log: Logger): Promise<Temp
   return templates.sort((a, b) => b.createdMs - a.createdMs);
 }
 
-export interface BaseTemplateOptions {
+/** What a template is made from: the image that ships with the product, or one that a repository names. */
+export type TemplateKind = "base" | "image";
+
+export interface EnsureTemplateOptions {
+  kind: TemplateKind;
   cacheDir: string;
+  /** With the template's own image as the base image. */
   artifacts: Artifacts;
   vmm: Vmm;
   slots: SlotPool;
@@ -71,41 +81,46 @@ export interface BaseTemplateOptions {
   signal?: AbortSignal;
 }
 
-/** The content hash of the `base` template that these artefacts and this VMM give. */
-export async function baseTemplateHash(artifacts: Artifacts, vmm: Vmm): Promise<string> {
+/** The content hash of the template that these artefacts and this VMM give. */
+export async function templateHash(artifacts: Artifacts, vmm: Vmm): Promise<string> {
   const { version, accelerator } = vmm.capabilities;
-  return await contentHash(recipe, artifacts.hash, version, accelerator, JSON.stringify(baseResources));
+  return await contentHash(recipe, artifacts.hash, version, accelerator, JSON.stringify(templateResources));
 }
 
 /**
- * The `base` template: boots the base image once, warms the agent with the requests a
- * first user sends, and snapshots it. Made once per content hash; concurrent callers make it once.
+ * A template: boots its image once, warms the agent with the requests a first user sends, and snapshots it. Made once per
+ * content hash; concurrent callers make it once.
  */
-export async function ensureBaseTemplate(options: BaseTemplateOptions): Promise<TemplateFolder> {
-  const { cacheDir, artifacts, vmm, signal } = options;
-  const hash = await baseTemplateHash(artifacts, vmm);
-  const folder = join(cacheDir, `template-base-${hash}`);
+export async function ensureTemplate(options: EnsureTemplateOptions): Promise<TemplateFolder> {
+  const { kind, cacheDir, artifacts, vmm, signal } = options;
+  const hash = await templateHash(artifacts, vmm);
+  const name = `template-${kind}-${hash}`;
+  const folder = join(cacheDir, name);
   const known = await readTemplate(folder).catch(() => undefined);
   if (known) return known;
   await mkdir(cacheDir, { recursive: true, mode: 0o755 });
   return await withFileLock(
-    join(cacheDir, "template-base.lock"),
+    join(cacheDir, `template-${kind}.lock`),
     async () => {
       const meanwhile = await readTemplate(folder).catch(() => undefined);
       if (meanwhile) return meanwhile;
-      // Who holds the lock is the only builder: a machine that is still here belongs to one that died.
-      for (const id of await vmm.list()) await vmm.reclaim(id);
+      // Who holds the lock is the only builder: what is still here belongs to one that died.
+      await vmm.reclaim(machineIdOf(hash));
+      for (const entry of await readdir(cacheDir)) {
+        if (entry.startsWith(`${name}.`)) await rm(join(cacheDir, entry), { recursive: true, force: true });
+      }
       return await makeTemplate(options, hash, folder);
     },
     { signal },
   );
 }
 
-async function makeTemplate(options: BaseTemplateOptions, hash: string, folder: string): Promise<TemplateFolder> {
-  const { artifacts, vmm, slots, guest, progress, signal } = options;
+async function makeTemplate(options: EnsureTemplateOptions, hash: string, folder: string): Promise<TemplateFolder> {
+  const { kind, artifacts, vmm, slots, guest, progress, signal } = options;
   const startedMs = Date.now();
-  const report = (state: "started" | "done" | "failed", message = "Booting and snapshotting the base template") =>
-    progress({ step: "template.base", state, message, elapsedMs: Date.now() - startedMs });
+  const title = kind === "base" ? "Booting and snapshotting the base template" : "Booting the image and snapshotting it";
+  const report = (state: "started" | "done" | "failed", message = title) =>
+    progress({ step: `template.${kind}`, state, message, elapsedMs: Date.now() - startedMs });
   report("started");
   await using stack = disposer();
   const building = `${folder}.${randomBytes(4).toString("hex")}.building`;
@@ -123,8 +138,8 @@ async function makeTemplate(options: BaseTemplateOptions, hash: string, folder: 
     const { kernel, initramfs } = artifacts;
     await vmm.bootTemplate(
       {
-        id: `template-${hash}`,
-        resources: baseResources,
+        id: machineIdOf(hash),
+        resources: templateResources,
         slot,
         drives,
         kernel,
@@ -135,7 +150,7 @@ async function makeTemplate(options: BaseTemplateOptions, hash: string, folder: 
         dir: join(building, "memory"),
         isReady: (ready) => isAgentUp(slot.address, ready),
         warm: async () => {
-          await guest.warm({ ...connections, token: bootToken }, warmIdentity(bootToken), {
+          await guest.warm({ ...connections, token: bootToken }, warmIdentity(bootToken, warmFolders[kind]), {
             rounds: warmRounds,
             signal,
           });
@@ -149,10 +164,10 @@ async function makeTemplate(options: BaseTemplateOptions, hash: string, folder: 
     await chmod(disk, 0o444);
     const file = {
       version: 1 as const,
-      name: "base",
+      name: kind === "base" ? "base" : `image-${hash}`,
       hash,
       createdMs: Date.now(),
-      resources: baseResources,
+      resources: templateResources,
       bootToken,
       artifacts,
     };
@@ -174,14 +189,15 @@ export async function writeTemplateFile(folder: string, file: z.infer<typeof tem
 }
 
 /** Nobody's identity: every machine gets its own before user code runs. The token stays what it is. */
-function warmIdentity(token: string): Identity {
+function warmIdentity(token: string, folder: string): Identity {
   return {
     token,
     hostname: "dormouse",
     machineId: "0".repeat(32),
     bootId: randomUUID(),
     env: {},
-    folder: "/workspace",
+    folder,
+    user: undefined,
   };
 }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createLogger } from "@dormouse/base";
 import { createFileStore, createSnapshotStore, type SnapshotStore, type SnapshotWriter } from "@dormouse/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { TemplateFolder } from "./template-folder.ts";
 import { Templates } from "./templates.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -40,7 +41,8 @@ async function storeTemplate(hash: string, facts: Parameters<SnapshotWriter["fac
 
 function open(needed: string[] = []): Promise<Templates> {
   const log = createLogger({ write: (line) => void lines.push(line) });
-  return Templates.open({ cacheDir, known: [], timeline: new Timeline({ store, log }), log }, needed);
+  const base = { name: "base", hash: "c".repeat(24) } as TemplateFolder;
+  return Templates.open({ cacheDir, base, known: [], timeline: new Timeline({ store, log }), log }, needed);
 }
 
 test("what another host's template brings is fetched once, and found again by the next daemon", async () => {

@@ -8,6 +8,8 @@ import type { Timeline } from "./timeline.ts";
 
 export interface TemplatesOptions {
   cacheDir: string;
+  /** What workspaces start from that name nothing else. */
+  base: TemplateFolder;
   /** Those that this host has made. */
   known: readonly TemplateFolder[];
   timeline: Timeline;
@@ -21,10 +23,12 @@ export interface TemplatesOptions {
 export class Templates {
   readonly #options: TemplatesOptions;
   readonly #byHash: Map<string, TemplateFolder>;
+  readonly #made: Set<TemplateFolder>;
   readonly #fetching = new Map<string, Promise<TemplateFolder>>();
 
   private constructor(options: TemplatesOptions, templates: readonly TemplateFolder[]) {
     this.#options = options;
+    this.#made = new Set(options.known);
     this.#byHash = new Map(templates.map((template) => [template.hash, template]));
   }
 
@@ -36,6 +40,26 @@ export class Templates {
       missing.map((hash) => readTemplate(folderOf(options.cacheDir, hash)).catch(() => [])),
     );
     return new Templates(options, [...fetched.flat(), ...options.known]);
+  }
+
+  get base(): TemplateFolder {
+    return this.#options.base;
+  }
+
+  /**
+   * One that machines can be created from: `base`, or an image's.
+   * @throws DormouseError `not_found` naming it.
+   */
+  named(name: string): TemplateFolder {
+    if (name === this.base.name) return this.base;
+    for (const template of this.#made) if (template.name === name) return template;
+    throw new DormouseError("not_found", `this host has no template ${name}`);
+  }
+
+  /** From now on machines can be created from it. */
+  add(template: TemplateFolder): void {
+    this.#made.add(template);
+    this.#byHash.set(template.hash, template);
   }
 
   /** @throws DormouseError `not_found` naming the hash. */
@@ -61,7 +85,7 @@ export class Templates {
     const { cacheDir, timeline, log } = this.#options;
     const folder = folderOf(cacheDir, hash);
     const before = await readTemplate(folder).catch(() => undefined);
-    if (before) return this.#add(before);
+    if (before) return this.#addFetched(before);
     const startedMs = performance.now();
     await using undo = disposer();
     const building = `${folder}.${randomBytes(4).toString("hex")}.building`;
@@ -86,10 +110,10 @@ export class Templates {
     await rm(folder, { recursive: true, force: true });
     await rename(building, folder);
     log.info("template fetched", { hash, ms: Math.round(performance.now() - startedMs) });
-    return this.#add(await readTemplate(folder));
+    return this.#addFetched(await readTemplate(folder));
   }
 
-  #add(template: TemplateFolder): TemplateFolder {
+  #addFetched(template: TemplateFolder): TemplateFolder {
     this.#byHash.set(template.hash, template);
     return template;
   }

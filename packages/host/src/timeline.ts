@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { type BlockReader, type Capture, readManifest } from "@dormouse/compute";
-import { resources, type SnapshotInfo, type SnapshotRef, snapshotInfo } from "@dormouse/contract";
+import { resources, type SnapshotInfo, type SnapshotRef, snapshotInfo, userName } from "@dormouse/contract";
 import {
   blockBytes,
   defaultRetention,
@@ -47,7 +47,7 @@ const templateParts = z.object({
 /** Of {@link Timeline.fetchTemplate}. */
 export type TemplateParts = z.infer<typeof templateParts>;
 
-const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string() });
+const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string(), user: userName.optional() });
 
 /** A moment to be kept, and what is known of it. */
 export interface Moment {
@@ -70,6 +70,8 @@ export interface MomentOrigin {
   tokenSalt: string;
   /** The template whose kernel, system drive and image the machine has. */
   templateHash: string;
+  /** Whom its processes run as; undefined: the image's default user. */
+  user?: string | undefined;
 }
 
 /** Files that a machine started from. */
@@ -119,7 +121,7 @@ export class Timeline {
     await copyBlocks(capture.memory, memory, signal);
     await copyBlocks(capture.disk, disk, signal);
     await writer.devices(capture.devices);
-    writer.facts({ ...facts, ...origin, pauseMs: Math.round(capture.pauseMs * 10) / 10 });
+    writer.facts({ ...facts, ...originFacts.parse(origin), pauseMs: Math.round(capture.pauseMs * 10) / 10 });
     return toInfo(await writer.publish());
   }
 

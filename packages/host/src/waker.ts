@@ -53,8 +53,10 @@ export class Waker {
   async fromSnapshot(machine: Machine, snapshot: SnapshotRef): Promise<void> {
     const { moments, store, tokens } = this.#options;
     const { record } = machine;
-    const files = await moments.fill(record, snapshot);
+    const { user, ...files } = await moments.fill(record, snapshot);
     const token = tokens.of(files.tokenSalt);
+    // A fork may be for somebody else; going back, it is whose it was.
+    if (snapshot.workspaceId === record.workspaceId || record.user === undefined) record.user = user;
     Object.assign(record, files, { parent: snapshot, booted: false, token });
     // What it goes on from now is its newest moment, whatever was kept of the one that it leaves.
     const createdMs = parseSnapshotId(snapshot.id)?.createdMs ?? 0;
@@ -108,6 +110,6 @@ export class Waker {
 }
 
 function identityOf({ record }: Machine) {
-  const { hostname, folder, env, machineUuid, bootUuid } = record;
-  return { hostname, folder, env, machineId: machineUuid, bootId: bootUuid };
+  const { hostname, folder, env, user, machineUuid, bootUuid } = record;
+  return { hostname, folder, env, user, machineId: machineUuid, bootId: bootUuid };
 }

@@ -41,12 +41,16 @@ class Workspace:
         name: Optional[str] = None,
         env: Optional[Dict[str, str]] = None,
         resources: Optional[Dict[str, int]] = None,
+        devcontainer: Union[None, str, bool] = None,
         *,
         url: Optional[str] = None,
         api_key: Optional[str] = None,
         timeout_seconds: float = _CREATE_TIMEOUT_SECONDS,
     ) -> "Workspace":
-        """Makes a workspace and answers when it runs; when that fails nothing of it is left."""
+        """Makes a workspace and answers when it runs; when that fails nothing of it is left.
+
+        ``devcontainer`` names one of several definitions of the repository; False: none is applied.
+        """
         connection = Connection(find_credentials(url, api_key))
         body = {
             "template": template,
@@ -56,6 +60,7 @@ class Workspace:
             "name": name,
             "env": env,
             "resources": resources,
+            "devcontainer": devcontainer,
             "wait": True,
         }
         given = {field: value for field, value in body.items() if value is not None}
@@ -102,6 +107,24 @@ class Workspace:
         text = self._info["expiresAt"]
         # Before Python 3.11 fromisoformat knows no Z.
         return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+    def rebuild(
+        self,
+        *,
+        devcontainer: Union[None, str, bool] = None,
+        if_needed: bool = False,
+        timeout_seconds: float = 3600,
+    ) -> "Workspace":
+        """Applies the repository's ``devcontainer.json`` again, in a machine made anew unless ``if_needed``.
+
+        The repository's folder is carried over as it is, nothing else of the machine is. ``devcontainer`` names one of
+        several definitions; False: none.
+        """
+        body: Dict[str, Any] = {"ifNeeded": if_needed}
+        if devcontainer is not None:
+            body["devcontainer"] = devcontainer
+        self._info = self._connection.api("POST", self._path("/rebuild"), body, timeout_seconds)
+        return self
 
     def exec(
         self,

@@ -3,6 +3,7 @@ import type {
   CreateWorkspace,
   ExecResult,
   ForkWorkspace,
+  RebuildWorkspace,
   Snapshot,
   UnpushedWork,
   WorkspaceEvent,
@@ -11,7 +12,7 @@ import type {
 import { fromRpcError } from "@dormouse/contract/errors";
 import type { Channel } from "./channel.ts";
 import { Connection, type ConnectionOptions, type GuestClient } from "./connection.ts";
-import { createWatched } from "./create.ts";
+import { createWatched, type WatchOptions, watchUntilRunning } from "./create.ts";
 import { type Command, type ExecOptions, execute, start } from "./exec.ts";
 import { Files } from "./files.ts";
 import { Git } from "./git.ts";
@@ -30,13 +31,15 @@ export interface CreateOptions extends Omit<CreateWorkspace, "wait">, Via {
   signal?: AbortSignal;
 }
 
-// A create without repository takes well under a second; with one it has to be cloned.
-const createTimeoutMs = 280_000;
+const createTimeoutMs = 120_000;
 const wakeTimeoutMs = 120_000;
 const snapshotTimeoutMs = 120_000;
 
 /** How {@link Workspace.fork} forks. */
 export type ForkOptions = ForkWorkspace;
+
+/** How {@link Workspace.rebuild} rebuilds, and who is told of it. */
+export type RebuildOptions = Omit<RebuildWorkspace, "wait"> & WatchOptions;
 
 /** What became of one fork. */
 export type ForkOutcome = { workspace: Workspace; error?: undefined } | { workspace?: undefined; error: DormouseError };
@@ -85,9 +88,10 @@ export class Workspace {
     const { connection: given, url, apiKey, requestTimeoutMs, onProgress, signal, ...input } = options;
     signal?.throwIfAborted();
     const connection = given ?? (await Connection.open({ url, apiKey, requestTimeoutMs }));
-    // Whoever watches or may give up needs the name of what is being made; else one call does it all.
+    // Whoever watches or may give up needs the name of what is being made, and what a repository asks for may take longer
+    // than any request; else one call does it all.
     const info =
-      onProgress || signal
+      onProgress || signal || input.repository !== undefined
         ? await createWatched(connection, input, { onProgress, signal })
         : await connection.api.workspaces.create({ ...input, wait: true }, { context: { timeoutMs: createTimeoutMs } });
     return new Workspace(connection, info);
@@ -200,6 +204,17 @@ export class Workspace {
   async restore(snapshot: string): Promise<this> {
     const context = { timeoutMs: snapshotTimeoutMs + wakeTimeoutMs };
     this.#info = await this.connection.api.workspaces.restore({ workspace: this.id, snapshot }, { context });
+    return this;
+  }
+
+  /**
+   * Applies its repository's `devcontainer.json` again, in a machine made anew unless `ifNeeded` says otherwise; answers
+   * when it runs. The repository's folder is carried over as it is, nothing else of the machine is.
+   */
+  async rebuild(options: RebuildOptions = {}): Promise<this> {
+    const { onProgress, signal, ...request } = options;
+    const began = await this.connection.api.workspaces.rebuild({ workspace: this.id, ...request, wait: false });
+    this.#info = await watchUntilRunning(this.connection, began, { onProgress, signal });
     return this;
   }
 

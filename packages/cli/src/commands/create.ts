@@ -12,10 +12,12 @@ import { addVariable } from "../options.ts";
 import { paint, printJson, printLine } from "../output.ts";
 import { createProgressDisplay } from "../platform/progress-display.ts";
 import { createStepReporter } from "../step-reporter.ts";
+import { printProblem } from "../workspace-view.ts";
 
 interface CreateFlags {
   ref?: string;
   template?: string;
+  devcontainer?: string | false;
   ttl?: string;
   name?: string;
   env?: Record<string, string>;
@@ -28,6 +30,8 @@ export default function create(command: Command): void {
     .argument("[repository]", "a git URL, or a folder of this machine with a repository")
     .option("--ref <ref>", "branch, tag or commit; default the repository's branch")
     .option("--template <name>", "what to start from", "base")
+    .option("--devcontainer <name>", "which of its definitions: a folder under .devcontainer, or a path")
+    .option("--no-devcontainer", "apply none of its definitions")
     .option("--ttl <time>", "delete it after this, e.g. 1h, 2d; default: keep")
     .option("--name <name>", "default: after the repository")
     .option("-e, --env <name=value>", "a variable for every process, may be given again", addVariable)
@@ -40,7 +44,9 @@ export default function create(command: Command): void {
     .action(async (repository: string | undefined, flags: CreateFlags) => {
       const ttlSeconds = flags.ttl === undefined ? undefined : parseDuration("--ttl", flags.ttl);
       const { template, name, env } = flags;
-      const options: CreateOptions = { template, name, env, ttlSeconds };
+      // Without either of the two options commander says true.
+      const devcontainer = flags.devcontainer === (true as unknown) ? undefined : flags.devcontainer;
+      const options: CreateOptions = { template, name, env, ttlSeconds, devcontainer };
       const beganMs = performance.now();
       const workspace = await interruptible((signal) => createShown(repository, flags.ref, { ...options, signal }));
       workspace.close();
@@ -48,6 +54,7 @@ export default function create(command: Command): void {
       else {
         printLine(`${paint("bold", workspace.name)} is ready (${formatDuration(performance.now() - beganMs)}).`);
         printLine(workspace.url);
+        printProblem(workspace.info);
       }
       if (flags.open) await openInBrowser(workspace.url);
     });

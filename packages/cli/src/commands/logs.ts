@@ -7,17 +7,21 @@ export default function logs(command: Command): void {
   command
     .argument("<workspace>", "name or id")
     .option("--console", "only the machine's console")
-    .option("--json", "print both as JSON")
-    .action(async (reference: string, options: { console?: boolean; json?: boolean }) => {
+    .option("--setup", "only what images, features and lifecycle commands wrote")
+    .option("--json", "print all of it as JSON")
+    .action(async (reference: string, options: { console?: boolean; setup?: boolean; json?: boolean }) => {
       const connection = await Connection.open();
       const log = await connection.api.workspaces.logs({ workspace: reference });
       if (options.json) return printJson(log);
-      if (!options.console) {
-        for (const { at, state, reason } of log.transitions) {
-          printLine(`${paint("dim", at)}  ${paintState(state)}${reason === null ? "" : `  ${reason}`}`);
-        }
-        if (log.console) printLine(paint("dim", "── console ──"));
+      const printText = (text: string) => void process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+      if (options.setup || options.console) return printText(options.setup ? log.setup : log.console);
+      for (const { at, state, reason } of log.transitions) {
+        printLine(`${paint("dim", at)}  ${paintState(state)}${reason === null ? "" : `  ${reason}`}`);
       }
-      if (log.console) process.stdout.write(log.console.endsWith("\n") ? log.console : `${log.console}\n`);
+      for (const [title, text] of [["set-up", log.setup] as const, ["console", log.console] as const]) {
+        if (text === "") continue;
+        printLine(paint("dim", `── ${title} ──`));
+        printText(text);
+      }
     });
 }

@@ -1,7 +1,7 @@
 import { Workspace } from "@dormouse/sdk";
 import type { Command } from "commander";
 import { printJson } from "../output.ts";
-import { printWorkspace } from "../workspace-view.ts";
+import { printProblem, printWorkspace } from "../workspace-view.ts";
 
 export default function show(command: Command): void {
   command
@@ -10,6 +10,9 @@ export default function show(command: Command): void {
     .action(async (reference: string, options: { json?: boolean }) => {
       const { info } = await Workspace.connect(reference);
       if (options.json) printJson(info);
-      else printWorkspace(info);
+      else {
+        printWorkspace(info);
+        printProblem(info);
+      }
     });
 }

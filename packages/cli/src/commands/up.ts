@@ -23,6 +23,9 @@ interface UpFlags {
   overcommit: string;
   quotaWorkspaces?: string;
   quotaSnapshots?: string;
+  registryAuth?: string;
+  insecureRegistry?: string[];
+  featureNamespace?: string;
   prefix: string;
   snapshots?: string;
   snapshotEvery: string;
@@ -64,6 +67,9 @@ export default function up(command: Command): void {
     )
     .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
     .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
+    .option("--registry-auth <file>", "credentials for registries, in Docker's form; default: where Docker looks for them")
+    .option("--insecure-registry <host...>", "registries without TLS; this machine's own need not be named")
+    .option("--feature-namespace <place>", "where features named by their id alone are, e.g. registry.example/team/features")
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
     .action(async (repository: string | undefined, flags: UpFlags) => {
@@ -126,6 +132,11 @@ async function startShown(
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
+    registry: {
+      ...(flags.registryAuth !== undefined && { authFile: resolve(flags.registryAuth) }),
+      insecure: flags.insecureRegistry ?? [],
+    },
+    devcontainer: { featureNamespace: flags.featureNamespace },
     snapshotStore: flags.snapshots === undefined ? undefined : parseSnapshotPlace(flags.snapshots),
     progress: display.progress,
     signal,

@@ -20,7 +20,7 @@ const namesTried = 20;
  *   `not_found` for a ref that it does not have, and what `Workspace.create` throws.
  */
 export async function openLocalRepository(path: string, options: CreateOptions = {}): Promise<Workspace> {
-  const { ref, ...create } = options;
+  const { ref, devcontainer, ...create } = options;
   const report = (step: string, message: string, fraction?: number) =>
     options.onProgress?.({ type: "progress", step, message, fraction });
   const source = await inspectRepository(path, ref);
@@ -33,6 +33,10 @@ export async function openLocalRepository(path: string, options: CreateOptions =
   const workspace = await createNamed(source.name, { ...create, folder });
   try {
     await bring(workspace, source, packed, { folder, signal: options.signal, report });
+    if (devcontainer !== false) {
+      const { onProgress, signal } = options;
+      await workspace.rebuild({ devcontainer, ifNeeded: true, onProgress, signal });
+    }
     return workspace;
   } catch (error) {
     await workspace.kill();

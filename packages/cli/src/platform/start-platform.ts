@@ -35,6 +35,10 @@ export interface PlatformOptions {
   vmmsAhead?: number;
   /** What one person may have; default: as much as there is. */
   quota?: ControlConfigInput["quota"];
+  /** Where images and features come from; default: as the host has it. */
+  registry?: HostConfigInput["registry"];
+  /** How definitions are applied; default: as control has it. */
+  devcontainer?: ControlConfigInput["devcontainer"];
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
   memoryOvercommit?: number;
   /** Running machines are kept so often; default 60,000, 0: only when it is asked for. */
@@ -130,6 +134,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       namePrefix,
       poolSize,
       vmmsAhead: options.vmmsAhead,
+      registry: options.registry,
       memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
@@ -145,6 +150,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       host: { url: hostUrl, token: hostToken },
       publicUrl,
       quota: options.quota,
+      devcontainer: options.devcontainer,
       dataDir: join(dataDir, "control"),
     };
     const gateway: GatewayConfigInput = {

@@ -46,12 +46,15 @@ export function apiRouter({ workspaces, templates, apiKeys, people, quota, capac
       restore: w.restore.handler(({ context, input }) =>
         workspaces.restore(context.actor, input.workspace, input.snapshot),
       ),
+      rebuild: w.rebuild.handler(({ context, input: { workspace, ...request } }) =>
+        workspaces.rebuild(context.actor, workspace, request),
+      ),
       exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
         workspaces.exec(context.actor, workspace, request, signal),
       ),
       logs: w.logs.handler(async ({ context, input }) => {
-        const { transitions, console } = await workspaces.logs(context.actor, input.workspace);
-        return { console, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
+        const { transitions, ...texts } = await workspaces.logs(context.actor, input.workspace);
+        return { ...texts, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
       }),
       events: w.events.handler(({ context, input, signal }) =>
         workspaces.events(context.actor, input.workspace, signal),

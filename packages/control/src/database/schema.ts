@@ -11,6 +11,7 @@ import {
   timestamp,
   uniqueIndex,
 } from "drizzle-orm/pg-core";
+import type { Definition } from "../definitions/definition.ts";
 
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
 
@@ -219,6 +220,8 @@ export const workspaces = pgTable(
     /** The snapshot it began as, when it is a fork. */
     sourceWorkspace: text("source_workspace"),
     sourceSnapshot: text("source_snapshot"),
+    /** What the repository says of its workspace; null: nothing was looked for. */
+    definition: jsonb("definition").$type<Definition>(),
     createdAt: at("created_at").notNull().defaultNow(),
     startedAt: at("started_at"),
     expiresAt: at("expires_at"),
@@ -230,6 +233,29 @@ export const workspaces = pgTable(
     index("workspaces_state").on(table.state),
   ],
 );
+
+/** What machines can be started from because it was built once: snapshots of builders, by all that went into them. */
+export const builds = pgTable(
+  "builds",
+  {
+    key: text("key").primaryKey(),
+    /** The builder's machine is gone; its snapshots stand under this name on the host. */
+    builderId: text("builder_id").notNull(),
+    snapshotId: text("snapshot_id").notNull(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    usedAt: at("used_at").notNull().defaultNow(),
+  },
+  (table) => [index("builds_builder").on(table.builderId)],
+);
+
+/** What a repository's definition came to last, so that its next workspace starts from that before anybody has looked. */
+export const recentDefinitions = pgTable("recent_definitions", {
+  /** Address, ref and which of its definitions. */
+  key: text("key").primaryKey(),
+  definition: jsonb("definition").$type<Definition>().notNull(),
+  folder: text("folder").notNull(),
+  resolvedAt: at("resolved_at").notNull().defaultNow(),
+});
 
 /** Every state a workspace went through, in order. */
 export const transitions = pgTable(

@@ -199,6 +199,23 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       list: host.templates.list.handler(() => ({
         templates: [{ name: "base", createdMs: 1_700_000_000_000, resources, hash: "0" }],
       })),
+      ofImage: host.templates.ofImage.handler(async function* ({ input }) {
+        yield { step: "image.image", message: `Pulling ${input.image}` };
+        return { name: `image-of-${input.image}`, createdMs: Date.now(), resources, hash: input.image };
+      }),
+    },
+    images: {
+      resolve: host.images.resolve.handler(({ input }) => {
+        if (input.reference.includes("missing")) {
+          throw new DormouseError("not_found", `there is no image ${input.reference}`);
+        }
+        return { reference: input.reference, digest: `sha256:${"0".repeat(64)}`, user: "", env: {}, labels: {} };
+      }),
+    },
+    features: {
+      fetch: host.features.fetch.handler(() => {
+        throw new DormouseError("not_found", "a simulated host has no features");
+      }),
     },
     capacity: host.capacity.handler(() => ({
       vcpus: { total: behaviour.vcpus, free: free() },

@@ -1,5 +1,7 @@
 import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
 import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
+import type { Definitions } from "../definitions/definitions.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { Changes } from "./changes.ts";
 import { type Credential, cloneRepository } from "./clone.ts";
@@ -62,6 +64,7 @@ interface Drive {
 /** Makes the {@link Engine} for one host. */
 export function createEngine(options: {
   store: WorkspaceStore;
+  definitions: Definitions;
   host: HostConnection;
   changes: Changes;
   view: WorkspaceView;
@@ -69,9 +72,10 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, host, changes, view, meter, sightings, log } = options;
+  const { store, definitions, host, changes, view, meter, sightings, log } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
+  const background = new Map<AbortController, Promise<void>>();
   let stopped = false;
 
   /** The last reading of a machine that stops running: what came since the last minute's. */
@@ -102,47 +106,158 @@ export function createEngine(options: {
     reason: row.restoreSnapshot === null ? null : row.reason,
   });
 
-  function createMachine(row: OwnedRow, snapshot: SnapshotRef | undefined, signal: AbortSignal) {
-    const { id: workspaceId, generation, template, name: hostname, vcpus, memoryMib, diskGib, env, folder } = row;
+  function createMachine(
+    row: OwnedRow,
+    from: { snapshot?: SnapshotRef | undefined; user?: string | undefined },
+    signal: AbortSignal,
+  ) {
+    const { id: workspaceId, generation, name: hostname, vcpus, memoryMib, diskGib, folder, definition } = row;
+    const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
-    const machine = { workspaceId, generation, template, hostname, resources, env, folder, snapshot };
+    const env = environmentOf(definition, row);
+    const machine = { workspaceId, generation, template, hostname, resources, env, folder, ...from };
     return remote(host.calls.machines.create(machine, { signal }));
   }
 
+  /** What a new machine of a workspace starts from, and whose it is. A fork is whose its snapshot was. */
+  function sourceOf({ definition, sourceWorkspace, sourceSnapshot }: OwnedRow) {
+    const isFork = sourceWorkspace !== null && sourceSnapshot !== null && !definition?.carried;
+    if (isFork) return { snapshot: { workspaceId: sourceWorkspace, id: sourceSnapshot } };
+    return { snapshot: definition?.start?.snapshot ?? undefined, user: definition?.user ?? undefined };
+  }
+
   async function startMachine(row: OwnedRow, signal: AbortSignal) {
-    const { sourceWorkspace, sourceSnapshot } = row;
-    const isFork = sourceWorkspace !== null && sourceSnapshot !== null;
-    const source = isFork ? { workspaceId: sourceWorkspace, id: sourceSnapshot } : undefined;
-    const machine = await createMachine(row, source, signal);
-    return transition(row, row.prepared ? "running" : "preparing", whenRunning(row, machine));
+    const machine = await createMachine(row, sourceOf(row), signal);
+    const isReady = row.prepared && !row.definition?.carried;
+    return transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+  }
+
+  /** What the workspace had before, if it had a machine, is given up first; its timeline is kept. */
+  async function makeMachine(row: OwnedRow, signal: AbortSignal) {
+    if (row.generation > 1) {
+      const before = { workspaceId: row.id, generation: row.generation - 1, keepSnapshots: true };
+      await remote(host.calls.machines.delete(before, { signal })).catch((error: unknown) => {
+        // The machine of this generation is there: an earlier attempt made it.
+        if (DormouseError.from(error).code !== "aborted") throw error;
+      });
+    }
+    try {
+      return await startMachine(row, signal);
+    } catch (error) {
+      // What the last workspace of this repository started from is gone.
+      if (row.definition?.stage !== "guessed" || DormouseError.from(error).code !== "not_found") throw error;
+      return await beginAnew(row);
+    }
+  }
+
+  /** Nothing is taken for granted any more of what the repository says. */
+  const beginAnew = (row: OwnedRow) =>
+    transition(row, "creating", {
+      generation: row.generation + 1,
+      definition: openDefinition(row.definition?.wanted ?? null),
+    });
+
+  /** Another machine, into which the repository's folder is carried. */
+  function replaceMachine(row: OwnedRow, definition: Definition, folder: string) {
+    return transition(row, "creating", {
+      generation: row.generation + 1,
+      definition: { ...definition, carried: true },
+      folder,
+      ...definition.start?.resources,
+    });
+  }
+
+  async function bringRepository(row: OwnedRow, signal: AbortSignal): Promise<OwnedRow | undefined> {
+    try {
+      await cloneRepository({
+        guest: host.guest(row.id),
+        row,
+        credential: credentials.get(row.id),
+        onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
+        signal,
+      });
+      return row;
+    } catch (error) {
+      // An image without git: the template brings the repository, and it is carried over.
+      if (row.definition?.stage !== "guessed" || DormouseError.from(error).code !== "unimplemented") throw error;
+      return await beginAnew(row);
+    }
+  }
+
+  /** The repository is there, the machine is what it says, and what has to run before anybody works in it has run. */
+  async function prepare(row: OwnedRow, signal: AbortSignal): Promise<OwnedRow | undefined> {
+    let { definition } = row;
+    if (definition?.carried) {
+      try {
+        await definitions.putIn(row, signal);
+      } catch (error) {
+        // The repository's fault, such as a user that is not there; a machine that has none of it cannot fail so again.
+        if (definition.problem || DormouseError.from(error).code !== "failed_precondition") throw error;
+        return await replaceMachine(row, definitions.recovery(row, error), row.folder);
+      }
+    } else if (!row.prepared) {
+      const brought = await bringRepository(row, signal);
+      if (brought !== row) return brought;
+    }
+    if (definition && definition.stage !== "decided") {
+      const look = await definitions.look(row, signal);
+      if (look.kind === "replace") {
+        await definitions.takeOut(row, signal);
+        return await replaceMachine(row, look.definition, look.folder);
+      }
+      definition = look.definition;
+    }
+    if (definition) definition = await definitions.runSteps({ ...row, definition }, "blocking", signal);
+    const running = await transition(row, "running", {
+      prepared: true,
+      definition: definition && { ...definition, carried: false },
+      reason: definition?.problem?.message ?? null,
+    });
+    if (running) {
+      await definitions.drop(row.id);
+      runInBackground(running);
+    }
+    return running;
+  }
+
+  /** Steps that nobody waits for. Each is begun once: whether it got to its end cannot be known after a restart of control. */
+  function runInBackground(row: OwnedRow) {
+    const { definition } = row;
+    const left = definition?.steps.filter(({ blocking, hook }) => !blocking && !definition.done.includes(hook)) ?? [];
+    if (!definition || left.length === 0 || definition.problem) return;
+    const stop = new AbortController();
+    const work = async () => {
+      const begun = { ...definition, done: [...definition.done, ...left.map(({ hook }) => hook)] };
+      await store.update(row.id, { definition: begun });
+      const { problem } = await definitions.runSteps(row, "background", stop.signal);
+      if (!problem) return;
+      const updated = await store.update(row.id, { definition: { ...begun, problem } });
+      if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
+    };
+    const done = work()
+      .catch((error: unknown) => log.info("steps were not run to their end", { workspaceId: row.id, error }))
+      .finally(() => background.delete(stop));
+    background.set(stop, done);
   }
 
   // One step per state that is not settled; each can be repeated, and gives the row it led to, if it could write it.
   const steps: Partial<Record<WorkspaceState, (row: OwnedRow, signal: AbortSignal) => Promise<OwnedRow | undefined>>> =
     {
-      creating: startMachine,
+      creating: makeMachine,
       starting: startMachine,
-      async preparing(row, signal) {
-        await cloneRepository({
-          guest: host.guest(row.id),
-          row,
-          credential: credentials.get(row.id),
-          onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
-          signal,
-        });
-        return transition(row, "running", { prepared: true });
-      },
+      preparing: prepare,
       async hibernating(row, signal) {
         await remote(host.calls.machines.hibernate({ workspaceId: row.id, generation: row.generation }, { signal }));
         return transition(row, "hibernated", { startedAt: null });
       },
       async waking(row, signal) {
-        const { id: workspaceId, generation, env, restoreSnapshot } = row;
+        const { id: workspaceId, generation, restoreSnapshot } = row;
+        const env = environmentOf(row.definition, row);
         const wake = { workspaceId, generation, env, snapshotId: restoreSnapshot ?? undefined };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
-          return createMachine(row, { workspaceId, id: restoreSnapshot }, signal);
+          return createMachine(row, { snapshot: { workspaceId, id: restoreSnapshot } }, signal);
         });
         return transition(row, row.prepared ? "running" : "failed", {
           ...whenRunning(row, machine),
@@ -151,6 +266,7 @@ export function createEngine(options: {
       },
       async deleting(row, signal) {
         await remote(host.calls.machines.delete({ workspaceId: row.id, generation: row.generation }, { signal }));
+        await definitions.forget(row.id);
         await store.remove(row.id);
         log.info("workspace deleted", { workspaceId: row.id });
         changes.publish(row.id, { type: "deleted" });
@@ -217,6 +333,8 @@ export function createEngine(options: {
   }
 
   async function recover(row: OwnedRow) {
+    // Its repository lies here and waits for a machine.
+    if (row.definition?.carried) return transition(row, "creating", { generation: row.generation + 1 });
     const { machines } = await remote(host.calls.machines.list({}));
     const machine = machines.find((candidate) => candidate.workspaceId === row.id);
     if (machine?.state === "hibernated") return wake(row);
@@ -264,7 +382,8 @@ export function createEngine(options: {
       stopped = true;
       const all = [...drives.values()];
       for (const { step } of all) step.abort(new DormouseError("unavailable", "control is stopping"));
-      await Promise.allSettled(all.map(({ promise }) => promise));
+      for (const begun of background.keys()) begun.abort(new DormouseError("unavailable", "control is stopping"));
+      await Promise.allSettled([...all.map(({ promise }) => promise), ...background.values()]);
     },
   };
 }

@@ -1,5 +1,7 @@
 import { type Clock, formatDuration, type Logger, sleep, systemClock } from "@dormouse/base";
 import type { MachineInfo } from "@dormouse/contract";
+import type { BuildStore } from "../definitions/build-store.ts";
+import type { Builder } from "../definitions/builder.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import type { Meter } from "./meter.ts";
@@ -34,6 +36,8 @@ const crashLoopMs = 30_000;
  */
 export function startReconciler(options: {
   store: WorkspaceStore;
+  builds: Pick<BuildStore, "builders">;
+  builder: Pick<Builder, "active">;
   engine: Engine;
   host: HostConnection;
   sightings: Sightings;
@@ -44,7 +48,7 @@ export function startReconciler(options: {
   intervalMs?: number;
   clock?: Clock;
 }): Reconciler {
-  const { store, engine, host, sightings, meter, log, keepUnknownMachines } = options;
+  const { store, builds, builder, engine, host, sightings, meter, log, keepUnknownMachines } = options;
   const { intervalMs = 2_000, clock = systemClock } = options;
   let meteredMs = 0;
   const stopping = new AbortController();
@@ -122,15 +126,19 @@ export function startReconciler(options: {
 
   async function deleteUnknown(machines: readonly MachineInfo[]) {
     // Rows come before machines and go after them, so rows are read last: what has none then is nobody's.
-    const known = await store.known(machines.map((machine) => machine.workspaceId));
+    const ids = machines.map((machine) => machine.workspaceId);
+    const known = await store.known(ids);
+    // What was built in a machine that control left when it died can be started from all the same.
+    const builders = await builds.builders(ids);
     for (const { workspaceId, generation } of machines) {
-      if (known.has(workspaceId)) continue;
+      if (known.has(workspaceId) || builder.active.has(workspaceId)) continue;
       if (keepUnknownMachines) {
         log.error("a machine of no workspace is kept: this database may not be its own", { workspaceId });
         continue;
       }
       log.warn("deleting a machine of no workspace", { workspaceId });
-      await remote(host.calls.machines.delete({ workspaceId, generation }, { signal }));
+      const keepSnapshots = builders.has(workspaceId);
+      await remote(host.calls.machines.delete({ workspaceId, generation, keepSnapshots }, { signal }));
     }
   }
 

@@ -6,6 +6,7 @@ import {
   type execRequest,
   type ForkResult,
   type forkWorkspace,
+  type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
   type Template,
@@ -17,6 +18,9 @@ import {
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import { openDefinition } from "../definitions/definition.ts";
+import type { Definitions } from "../definitions/definitions.ts";
+import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import type { Changes } from "./changes.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
@@ -68,13 +72,21 @@ export interface WorkspaceService {
     reference: string,
     request: z.output<typeof forkWorkspace>,
   ): Promise<{ snapshot: Snapshot; forks: ForkResult[] }>;
+  /**
+   * Applies the repository's definition again. Unless `ifNeeded`, the machine is made anew in any case: what lies outside of
+   * the repository's folder is what the definition makes of it.
+   */
+  rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
   exec(
     actor: Actor,
     reference: string,
     request: z.output<typeof execRequest>,
     signal?: AbortSignal,
   ): Promise<ExecResult>;
-  logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string }>;
+  logs(
+    actor: Actor,
+    reference: string,
+  ): Promise<{ transitions: Transition[]; console: string; setup: string }>;
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;
@@ -89,6 +101,8 @@ const unpushedTimeoutMs = 10_000;
 export function workspaceService(options: {
   store: WorkspaceStore;
   engine: Engine;
+  definitions: Pick<Definitions, "guess">;
+  logs: Pick<SetUpLogs, "read">;
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
@@ -96,7 +110,7 @@ export function workspaceService(options: {
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, host, changes, templates, quota, view, log } = options;
+  const { store, engine, definitions, logs, host, changes, templates, quota, view, log } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -129,15 +143,20 @@ export function workspaceService(options: {
       checkRef(input.ref);
     }
     const resources = { ...template.resources, ...definedOnly(input.resources ?? {}) };
+    const wanted = input.devcontainer ?? null;
+    // What its machine is going to be, most likely: then it is made only once.
+    const takesGuess = repository && input.resources === undefined && input.folder === undefined;
+    const guess = takesGuess ? await definitions.guess(repository.url, input.ref ?? null, wanted) : undefined;
     const row = {
       id: createId("ws"),
       state: "creating",
       template: template.name,
       repository: repository?.url ?? null,
       ref: input.ref ?? null,
-      folder: input.folder ?? (repository ? `/workspaces/${repository.name}` : "/workspace"),
+      folder: input.folder ?? guess?.folder ?? (repository ? `/workspaces/${repository.name}` : "/workspace"),
       prepared: repository === undefined,
-      ...resources,
+      ...(guess?.definition.start?.resources ?? resources),
+      definition: guess?.definition ?? (repository ? openDefinition(wanted) : null),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
@@ -241,12 +260,12 @@ export function workspaceService(options: {
     let made: OwnedRow | undefined;
     try {
       const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
-      const { hibernateAfterSeconds, deleteAfterSeconds } = parent;
+      const { hibernateAfterSeconds, deleteAfterSeconds, definition } = parent;
       made = await insertNamed(actor, name, parent.name, {
         id: createId("ws"),
         state: "creating",
         ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
-        ...{ hibernateAfterSeconds, deleteAfterSeconds },
+        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition },
         // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
         env: request.env ?? {},
         expiresAt: expiry(request.ttlSeconds),
@@ -394,6 +413,20 @@ export function workspaceService(options: {
       const input = { ...rest, stdin: stdin === undefined ? undefined : Buffer.from(stdin).toString("base64") };
       return remote(host.guest(row.id).exec.run(input, { signal }));
     },
+    async rebuild(actor, reference, { devcontainer, ifNeeded, wait }) {
+      const row = await running(actor, reference);
+      const wanted = devcontainer ?? row.definition?.wanted ?? null;
+      const definition = { ...openDefinition(wanted), start: row.definition?.start ?? null };
+      const next = await engine.transition(row, "preparing", {
+        definition: { ...definition, stage: ifNeeded ? "open" : "again" },
+      });
+      if (!next) throw new DormouseError("aborted", "something else happened to the workspace at the same time");
+      if (wait) return view(await settled(row.id, next));
+      engine
+        .settle(row.id, next)
+        .catch((error: unknown) => log.error("a rebuild broke off", { workspaceId: row.id, error }));
+      return view(next);
+    },
     async logs(actor, reference) {
       const row = await find(actor, reference);
       const [transitions, text] = await Promise.all([
@@ -404,7 +437,7 @@ export function workspaceService(options: {
           return { text: "" };
         }),
       ]);
-      return { transitions, console: text.text };
+      return { transitions, console: text.text, setup: await logs.read(row.id) };
     },
     async *events(actor, reference, signal) {
       const { id } = await find(actor, reference);

@@ -6,15 +6,17 @@ import type { WorkspaceState } from "@dormouse/contract";
  * altogether, so `deleting` leads nowhere: it is tried until it succeeds.
  */
 const next: Readonly<Record<WorkspaceState, readonly WorkspaceState[]>> = {
-  creating: ["preparing", "running", "failed", "deleting"],
+  creating: ["creating", "preparing", "running", "failed", "deleting"],
   starting: ["preparing", "running", "failed", "deleting"],
-  preparing: ["running", "failed", "deleting"],
+  // creating: a machine from somewhere else, because the repository says so.
+  preparing: ["creating", "running", "failed", "deleting"],
   // waking: back to a snapshot, because somebody wants it or because its machine is gone.
-  running: ["hibernating", "hibernated", "waking", "failed", "deleting"],
+  // preparing: its definition is applied anew.
+  running: ["hibernating", "hibernated", "waking", "preparing", "failed", "deleting"],
   hibernating: ["hibernated", "running", "failed", "deleting"],
   hibernated: ["waking", "failed", "deleting"],
   waking: ["running", "hibernated", "failed", "deleting"],
-  failed: ["starting", "waking", "preparing", "running", "deleting"],
+  failed: ["creating", "starting", "waking", "preparing", "running", "deleting"],
   deleting: [],
 };
 

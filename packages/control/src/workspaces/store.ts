@@ -9,7 +9,21 @@ import type { OwnedRow, WorkspaceRow } from "./view.ts";
 
 /** Columns that a transition may set beside the state. */
 export type WorkspacePatch = Partial<
-  Pick<WorkspaceRow, "reason" | "failure" | "generation" | "prepared" | "isolation" | "startedAt" | "restoreSnapshot">
+  Pick<
+    WorkspaceRow,
+    | "reason"
+    | "failure"
+    | "generation"
+    | "prepared"
+    | "isolation"
+    | "startedAt"
+    | "restoreSnapshot"
+    | "definition"
+    | "folder"
+    | "vcpus"
+    | "memoryMib"
+    | "diskGib"
+  >
 >;
 
 /** One recorded change of state. */
@@ -45,7 +59,10 @@ export interface WorkspaceStore {
   update(
     id: string,
     patch: Partial<
-      Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince">
+      Pick<
+        WorkspaceRow,
+        "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince" | "definition"
+      >
     >,
   ): Promise<OwnedRow | undefined>;
   remove(id: string): Promise<void>;

@@ -1,5 +1,6 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
 import type { workspaces } from "../database/schema.ts";
+import type { Definition } from "../definitions/definition.ts";
 
 /** A workspace as it stands in the database. */
 export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
@@ -39,9 +40,16 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
       row.sourceWorkspace !== null && row.sourceSnapshot !== null
         ? { workspaceId: row.sourceWorkspace, id: row.sourceSnapshot }
         : null,
+    devcontainer: row.definition && toDevcontainer(row.definition),
     // By id: a renamed workspace keeps its address.
     url: `${publicUrl}/w/${row.id}`,
   };
+}
+
+/** Null when the repository has no definition. */
+function toDevcontainer({ path, problem, notes, ports, stage }: Definition): Workspace["devcontainer"] {
+  if (stage === "open" || (path === null && !problem)) return null;
+  return { path, problem, notes, ports };
 }
 
 /** What the API shows of a snapshot. */

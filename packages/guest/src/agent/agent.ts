@@ -20,7 +20,7 @@ export interface AgentOptions {
   root: string;
   /** Where `dormouse-init` listens. */
   spawnSocket: string;
-  /** Name of the user whom new files belong to, as given to `dormouse-init`. */
+  /** Name of the user whom new files belong to unless the identity names one, as given to `dormouse-init`. */
   user: string;
   /** Where `dormouse-init` writes whose machine this is, see {@link openSession}. */
   identityFile: string;
@@ -42,7 +42,7 @@ export function createAgent(options: AgentOptions) {
   const services = {
     exec,
     pty,
-    files: createFileService(root, accountLookup(root, options.user)),
+    files: createFileService(root, accountLookup(root, () => machine.session.user ?? options.user)),
     watch: createWatchService(root),
     git: createGitService(machine, spawner),
     search: createSearchService(machine, spawner),

@@ -144,19 +144,20 @@ export function ownerIn(folder: Stats, user: Owner): Owner {
   return mayWrite ? user : { uid: folder.uid, gid: folder.gid };
 }
 
-/** The machine's user, by name, from its own accounts; root where there is none of that name. */
-export function accountLookup(root: string, name: string): () => Owner {
-  let known: { mtimeMs: number; owner: Owner } | undefined;
+/** A user of the machine, by name, from its own accounts; root where there is none of that name. */
+export function accountLookup(root: string, nameOf: () => string): () => Owner {
+  let known: { name: string; mtimeMs: number; owner: Owner } | undefined;
   return () => {
     try {
+      const name = nameOf();
       const { mtimeMs } = lstatSync(`${root}/etc/passwd`);
-      if (known?.mtimeMs === mtimeMs) return known.owner;
+      if (known?.mtimeMs === mtimeMs && known.name === name) return known.owner;
       const line = readFileSync(`${root}/etc/passwd`, "latin1")
         .split("\n")
         .find((one) => one.startsWith(`${name}:`));
       const fields = line?.split(":") ?? [];
       const owner = { uid: Number(fields[2] ?? 0), gid: Number(fields[3] ?? 0) };
-      known = { mtimeMs, owner };
+      known = { name, mtimeMs, owner };
       return owner;
     } catch {
       // An image without accounts runs everything as root.

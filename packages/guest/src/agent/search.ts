@@ -65,7 +65,8 @@ export function createSearchService(machine: Machine, spawner: Spawner) {
       if (end >= 0) names.push(...bytesToPath(all.subarray(0, end)).split("\0"));
       return names.length < maxFiles;
     };
-    const request = { arguments: ["rg", ...common(exclude), "--files", "--null"], cwd, env: machine.session.env };
+    const { env, user } = machine.session;
+    const request = { arguments: ["rg", ...common(exclude), "--files", "--null"], cwd, env, user };
     const result = await runProgram(spawner, request, { timeoutMs: searchMs, signal, onStdout });
     if (result.exitCode > 1 && names.length === 0 && !result.isCut) throw searchError(result.stderr);
     recent = { key, names, isCut: result.isCut, untilMs: performance.now() + filesFreshMs };
@@ -99,9 +100,10 @@ export function createSearchService(machine: Machine, spawner: Spawner) {
         return !limitHit;
       };
       const stop = new AbortController();
+      const { env, user } = machine.session;
       const work = runProgram(
         spawner,
-        { arguments: ["rg", ...textArguments(query)], cwd: query.cwd, env: machine.session.env },
+        { arguments: ["rg", ...textArguments(query)], cwd: query.cwd, env, user },
         { timeoutMs: searchMs, signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal, onStdout },
       ).finally(() => {
         isOver = true;

@@ -8,6 +8,8 @@ export interface Session {
   readonly env: Readonly<Record<string, string>>;
   /** Where processes start that name no folder; undefined: in the user's home. */
   readonly folder: string | undefined;
+  /** Whom processes run as that name nobody, and new files belong to; undefined: the machine's default user. */
+  readonly user: string | undefined;
   /** Looks whether there is another identity. */
   refresh(): void;
 }
@@ -20,7 +22,7 @@ export interface Machine {
 }
 
 /**
- * The session that stands in the identity file: a line with the token, then `env` and `folder` as JSON, or nothing
+ * The session that stands in the identity file: a line with the token, then `env`, `folder` and `user` as JSON, or nothing
  * before the first identity. The file is replaced as a whole.
  */
 export function openSession(file: string): Session {
@@ -28,6 +30,7 @@ export function openSession(file: string): Session {
   let token = "";
   let env: Readonly<Record<string, string>> = {};
   let folder: string | undefined;
+  let user: string | undefined;
   const session: Session = {
     get token() {
       return token;
@@ -38,6 +41,9 @@ export function openSession(file: string): Session {
     get folder() {
       return folder;
     },
+    get user() {
+      return user;
+    },
     refresh() {
       const { ino, mtimeNs } = statSync(file, { bigint: true });
       const version = `${ino} ${mtimeNs}`;
@@ -46,7 +52,7 @@ export function openSession(file: string): Session {
       const end = text.indexOf("\n");
       token = text.slice(0, end);
       const content = text.slice(end + 1);
-      ({ env = {}, folder } = content === "" ? {} : JSON.parse(content));
+      ({ env = {}, folder, user } = content === "" ? {} : JSON.parse(content));
       seen = version;
     },
   };

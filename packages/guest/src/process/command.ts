@@ -18,6 +18,8 @@ export interface CommandDefaults {
   env: Readonly<Record<string, string>>;
   /** Where processes start that name no folder; undefined: in the user's home. */
   folder: string | undefined;
+  /** Whom processes run as that name nobody; undefined: the machine's default user. */
+  user: string | undefined;
 }
 
 /** A command that runs or ran, its latest output kept. */
@@ -88,7 +90,7 @@ export function requestOf(defaults: CommandDefaults, options: CommandOptions): S
     env: { ...defaults.env, ...options.env },
     cwd: options.cwd,
     folder: defaults.folder,
-    user: options.user,
+    user: options.user ?? defaults.user,
   };
   return typeof command === "string"
     ? { ...base, shell: "plain", arguments: ["-c", command] }

@@ -31,7 +31,13 @@ export type Git = ReturnType<typeof createGit>;
 export function createGit(machine: Machine, spawner: Spawner) {
   const run = async (args: readonly string[], options: GitOptions): Promise<ProgramResult> => {
     const { cwd, okCodes = [0], env, ...program } = options;
-    const request = { arguments: ["git", ...args], cwd, env: { ...machine.session.env, ...quiet, ...env } };
+    const { session } = machine;
+    const request = {
+      arguments: ["git", ...args],
+      cwd,
+      env: { ...session.env, ...quiet, ...env },
+      user: session.user,
+    };
     const result = await runProgram(spawner, request, { timeoutMs: localMs, ...program });
     if (result.isCut || okCodes.includes(result.exitCode)) return result;
     throw gitError(args.find((arg) => !arg.startsWith("-") && !arg.includes("=")) ?? "", failureText(result));

@@ -1,0 +1,84 @@
+import type { SnapshotRef } from "@dormouse/contract";
+import { eq, inArray, lt, sql } from "drizzle-orm";
+import type { Database } from "../database/open.ts";
+import { builds, recentDefinitions } from "../database/schema.ts";
+import type { Definition } from "./definition.ts";
+
+/** Of a repository, what its last workspace came to. */
+export interface RecentDefinition {
+  definition: Definition;
+  folder: string;
+  resolvedAt: Date;
+}
+
+/** What was built, and what repositories came to last. */
+export interface BuildStore {
+  /** The snapshot that was built under one of these keys, for the last of them that has one. */
+  find(keys: readonly string[]): Promise<{ key: string; snapshot: SnapshotRef } | undefined>;
+  save(key: string, snapshot: SnapshotRef): Promise<void>;
+  /** A snapshot is gone: nothing can be started from it. */
+  forget(key: string): Promise<void>;
+  /** Those of these workspaces that are builders whose snapshots are needed. */
+  builders(ids: readonly string[]): Promise<Set<string>>;
+  recent(repository: RepositoryKey): Promise<RecentDefinition | undefined>;
+  remember(repository: RepositoryKey, recent: Omit<RecentDefinition, "resolvedAt">): Promise<void>;
+}
+
+/** What a definition is looked for by before there is a machine to look in. */
+export interface RepositoryKey {
+  repository: string;
+  ref: string | null;
+  wanted: Definition["wanted"];
+}
+
+/** A repository that nobody opened for so long is found anew. */
+const recentDays = 30;
+
+/** The {@link BuildStore} on a database. */
+export function buildStore(db: Database): BuildStore {
+  const nameOf = ({ repository, ref, wanted }: RepositoryKey) => JSON.stringify([repository, ref, wanted]);
+  return {
+    async find(keys) {
+      if (keys.length === 0) return undefined;
+      const rows = await db
+        .update(builds)
+        .set({ usedAt: sql`now()` })
+        .where(inArray(builds.key, [...keys]))
+        .returning();
+      const key = keys.findLast((candidate) => rows.some((row) => row.key === candidate));
+      const row = rows.find((candidate) => candidate.key === key);
+      return row && { key: row.key, snapshot: { workspaceId: row.builderId, id: row.snapshotId } };
+    },
+    async save(key, { workspaceId: builderId, id: snapshotId }) {
+      await db
+        .insert(builds)
+        .values({ key, builderId, snapshotId })
+        .onConflictDoUpdate({ target: builds.key, set: { builderId, snapshotId, createdAt: sql`now()` } });
+    },
+    async forget(key) {
+      await db.delete(builds).where(eq(builds.key, key));
+    },
+    async builders(ids) {
+      if (ids.length === 0) return new Set();
+      const rows = await db
+        .select({ id: builds.builderId })
+        .from(builds)
+        .where(inArray(builds.builderId, [...ids]));
+      return new Set(rows.map(({ id }) => id));
+    },
+    async recent(repository) {
+      const rows = await db.select().from(recentDefinitions).where(eq(recentDefinitions.key, nameOf(repository)));
+      return rows[0];
+    },
+    async remember(repository, { definition, folder }) {
+      const row = { definition, folder, resolvedAt: sql`now()` };
+      await db
+        .insert(recentDefinitions)
+        .values({ key: nameOf(repository), ...row })
+        .onConflictDoUpdate({ target: recentDefinitions.key, set: row });
+      await db
+        .delete(recentDefinitions)
+        .where(lt(recentDefinitions.resolvedAt, sql`now() - ${recentDays} * interval '1 day'`));
+    },
+  };
+}

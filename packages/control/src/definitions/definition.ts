@@ -1,0 +1,133 @@
+import { DormouseError } from "@dormouse/base";
+import type { Resources, SnapshotRef } from "@dormouse/contract";
+import {
+  devcontainerId,
+  type LifecycleHook,
+  type LifecycleStep,
+  type LocalVariables,
+  remoteEnvironment,
+  substituteLocal,
+  type UserEnvProbe,
+} from "@dormouse/devcontainer";
+
+/** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
+export interface MachineStart {
+  template: string;
+  snapshot: SnapshotRef | null;
+  resources: Resources;
+}
+
+/** Why a workspace is not what its file says, and where in the file. */
+export interface DefinitionProblem {
+  message: string;
+  /** Relative to the repository. */
+  file: string | null;
+  line: number | null;
+  column: number | null;
+}
+
+/**
+ * What a `devcontainer.json` makes of a workspace, kept with its row. Variables of the file are not yet replaced in it:
+ * they depend on whose workspace it is.
+ */
+export interface Definition {
+  /**
+   * open: the file has not been looked at. again: it is to be looked at anew, and the machine made anew in any case.
+   * guessed: the machine was started as the repository's last one was; whether the file still says the same is to be seen.
+   * decided: the machine is, or is about to be, what the file says.
+   */
+  stage: "open" | "again" | "guessed" | "decided";
+  /** Which of several files, by its folder's name or its path; null: the usual one; false: none of them. */
+  wanted: string | false | null;
+  /** Relative to the repository; null: it has none, or none that can be used. */
+  path: string | null;
+  /** SHA-256 over everything in the repository that decides, in hex. */
+  source: string;
+  /** Null: the workspace's own template. */
+  start: MachineStart | null;
+  /** Null: the template's default user. */
+  user: string | null;
+  /** Of image and features. */
+  imageEnv: Record<string, string>;
+  containerEnv: Record<string, string>;
+  remoteEnv: Record<string, string | null>;
+  userEnvProbe: UserEnvProbe;
+  steps: LifecycleStep[];
+  /** Programs of features that are started with the machine, as root. */
+  entrypoints: string[];
+  /** Folders that must be there. */
+  folders: string[];
+  ports: { port: number; label: string | null }[];
+  /** What the file asks for and a machine does not do, a line each. */
+  notes: string[];
+  problem: DefinitionProblem | null;
+  /** The repository's folder lies in a file and waits for the next machine. */
+  carried: boolean;
+  /** Steps that have run in this machine. */
+  done: LifecycleHook[];
+}
+
+/** Nothing is known yet. */
+export function openDefinition(wanted: Definition["wanted"]): Definition {
+  return {
+    ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
+    ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
+    ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
+  };
+}
+
+/** Whose workspace it is, as far as variables of a file depend on it. */
+export interface VariableOwner {
+  id: string;
+  folder: string;
+  env: Readonly<Record<string, string>>;
+}
+
+/**
+ * What `${localEnv:…}` and its like mean: the environment that the workspace was created with takes the place of the
+ * local one, and the folder in the machine that of the local one.
+ */
+export function variablesOf({ id, folder, env }: VariableOwner): LocalVariables {
+  return {
+    localEnv: env,
+    localWorkspaceFolder: folder,
+    containerWorkspaceFolder: folder,
+    devcontainerId: devcontainerId({ "dormouse.workspace": id }),
+  };
+}
+
+/** Environment of every process of a workspace's machine: image, features and file, and over them what its owner gave. */
+export function environmentOf(definition: Definition | null, owner: VariableOwner): Record<string, string> {
+  if (!definition) return { ...owner.env };
+  const variables = variablesOf(owner);
+  const containerEnv = { ...definition.imageEnv, ...substituteLocal(definition.containerEnv, variables) };
+  const remoteEnv = substituteLocal(definition.remoteEnv, variables);
+  return { ...remoteEnvironment({ remoteEnv }, { containerEnv }), ...owner.env };
+}
+
+/** Whether two starts give the same machine. */
+export function isSameStart(a: MachineStart, b: MachineStart): boolean {
+  const { resources: x } = a;
+  const { resources: y } = b;
+  return (
+    a.template === b.template &&
+    a.snapshot?.workspaceId === b.snapshot?.workspaceId &&
+    a.snapshot?.id === b.snapshot?.id &&
+    x.vcpus === y.vcpus &&
+    x.memoryMib === y.memoryMib &&
+    x.diskGib === y.diskGib
+  );
+}
+
+/** An error in the repository's own files, with the place where a person finds it. */
+export function fileError(place: Omit<DefinitionProblem, "message">, message: string): DormouseError {
+  return new DormouseError("failed_precondition", message, { details: { ...place } });
+}
+
+/** What people read of an error that kept a definition from being applied. */
+export function problemOf(caught: unknown, path: string | null): DefinitionProblem {
+  const { message, details } = DormouseError.from(caught);
+  const number = (value: unknown) => (typeof value === "number" ? value : null);
+  const file = typeof details.file === "string" ? details.file : path;
+  return { message, file, line: number(details.line), column: number(details.column) };
+}

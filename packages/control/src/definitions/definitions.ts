@@ -1,0 +1,216 @@
+import { DormouseError } from "@dormouse/base";
+import { type HostConnection, remote } from "../host/client.ts";
+import type { OwnedRow } from "../workspaces/view.ts";
+import { findAccount } from "./accounts.ts";
+import type { BuildStore } from "./build-store.ts";
+import type { Builder, BuildWatcher } from "./builder.ts";
+import type { Carrier } from "./carry.ts";
+import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
+import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
+import { readDefinition } from "./read.ts";
+import { resolveDefinition } from "./resolve.ts";
+import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
+
+/** What looking at a workspace's definition leads to. */
+export type Look =
+  /** The machine is what the file says. */
+  | { kind: "keep"; definition: Definition }
+  /** It needs another one, in which the repository lies in this folder. */
+  | { kind: "replace"; definition: Definition; folder: string };
+
+/** Applies what a repository says of its workspace. */
+export interface Definitions {
+  /**
+   * Reads the definition in a workspace's machine and makes what it starts from. Never fails for what a repository says:
+   * then the machine is kept, or made from its template again, and the definition says why.
+   */
+  look(row: OwnedRow, signal: AbortSignal): Promise<Look>;
+  /** The repository's folder leaves a machine that is given up. */
+  takeOut(row: OwnedRow, signal: AbortSignal): Promise<void>;
+  /**
+   * It comes into its next machine.
+   * @throws DormouseError `failed_precondition` when the definition's user is not there.
+   */
+  putIn(row: OwnedRow, signal: AbortSignal): Promise<void>;
+  drop(workspaceId: string): Promise<void>;
+  /** Removes what is kept here of a workspace. */
+  forget(workspaceId: string): Promise<void>;
+  /** What is left when a definition cannot be applied: the workspace's own template, with the reason. */
+  recovery(row: OwnedRow, error: unknown): Definition;
+  /**
+   * Runs the steps that are due, those that tools wait for or the others. Answers the definition as it is afterwards: a
+   * step that failed is its problem, and ends all that follow.
+   */
+  runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
+  /** What the repository's last workspace came to, to begin with. */
+  guess(repository: string, ref: string | null, wanted: Definition["wanted"]): Promise<Guess | undefined>;
+}
+
+/** Of {@link Definitions.guess}. */
+export interface Guess {
+  definition: Definition;
+  folder: string;
+}
+
+/** What {@link createDefinitions} works with. */
+export interface DefinitionsOptions {
+  host: HostConnection;
+  store: BuildStore;
+  builder: Builder;
+  carrier: Carrier;
+  logs: SetUpLogs;
+  hookTimeoutMs: number;
+  defaultNamespace: string | undefined;
+  /** Tells who follows a workspace how far it is. */
+  tell(workspaceId: string, progress: { step: string; message: string; fraction?: number }): void;
+}
+
+/** Tags of images and features may lead elsewhere by then. */
+const guessFreshMs = 3_600_000;
+
+/** Makes {@link Definitions}. */
+export function createDefinitions(options: DefinitionsOptions): Definitions {
+  const { host, store, builder, carrier, logs, hookTimeoutMs, defaultNamespace, tell } = options;
+
+  const watcherOf = (row: OwnedRow, file: SetUpLog): BuildWatcher => ({
+    onProgress: (progress) => tell(row.id, progress),
+    onLog: file.add,
+  });
+
+  const currentStart = ({ template, definition, vcpus, memoryMib, diskGib }: OwnedRow): MachineStart =>
+    definition?.start ?? { template, snapshot: null, resources: { vcpus, memoryMib, diskGib } };
+
+  async function decide(row: OwnedRow, before: Definition, watcher: BuildWatcher, signal: AbortSignal) {
+    const { wanted } = before;
+    const guest = host.guest(row.id);
+    const { id, folder, env, vcpus, memoryMib, diskGib } = row;
+    const file =
+      wanted === false ? undefined : await readDefinition({ guest, folder, wanted, defaultNamespace, signal });
+    if (!file) return { definition: { ...openDefinition(wanted), stage: "decided" as const }, folder };
+    if (before.stage === "guessed" && before.source === file.source) {
+      const recent = row.repository && (await store.recent({ repository: row.repository, ref: row.ref, wanted }));
+      if (recent && Date.now() - recent.resolvedAt.getTime() < guessFreshMs) {
+        return { definition: { ...before, stage: "decided" as const }, folder };
+      }
+    }
+    const resolved = await resolveDefinition({
+      ...{ host, guest, file, defaultNamespace, signal },
+      owner: { id, folder, env },
+      resources: { vcpus, memoryMib, diskGib },
+      onProgress: watcher.onProgress,
+    });
+    for (const note of resolved.definition.notes) watcher.onLog(note);
+    const { start, imageEnv } = await builder.ensure(resolved, watcher, signal);
+    const definition: Definition = {
+      ...openDefinition(wanted),
+      ...resolved.definition,
+      ...{ stage: "decided", start, imageEnv },
+    };
+    return { definition, folder: resolved.folder };
+  }
+
+  const recovery = ({ definition }: OwnedRow, error: unknown): Definition => ({
+    ...openDefinition(definition?.wanted ?? null),
+    stage: "decided",
+    problem: problemOf(error, definition?.path ?? null),
+  });
+
+  const placeOf = async (row: OwnedRow, definition: Definition, signal: AbortSignal) => {
+    const guest = host.guest(row.id);
+    const account = await findAccount(guest, definition.user ?? "dev", "remoteUser", signal);
+    const { id, folder, env } = row;
+    return { guest, definition, account, owner: { id, folder, env }, timeoutMs: hookTimeoutMs };
+  };
+
+  return {
+    async look(row, signal) {
+      const before = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const current = currentStart(row);
+      let decided: { definition: Definition; folder: string };
+      try {
+        decided = await decide(row, before, watcherOf(row, file), signal);
+        if (row.repository !== null && decided.definition.path !== null) {
+          const { repository, ref } = row;
+          await store.remember({ repository, ref, wanted: before.wanted }, decided);
+        }
+      } catch (error) {
+        // Neither a machine that is away nor an end that was asked for is the repository's fault.
+        if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
+        file.add(DormouseError.from(error).message);
+        decided = { definition: recovery(row, error), folder: row.folder };
+      }
+      const { definition, folder } = decided;
+      const own = currentStart({ ...row, definition: null });
+      const isKept = isSameStart(definition.start ?? own, current) && before.stage !== "again" && folder === row.folder;
+      return isKept ? { kind: "keep", definition } : { kind: "replace", definition, folder };
+    },
+
+    takeOut: (row, signal) => carrier.takeOut(row.id, row.folder, signal),
+
+    async putIn(row, signal) {
+      if (!row.definition) throw new DormouseError("internal", "nothing was carried for a workspace without definition");
+      const { account } = await placeOf(row, row.definition, signal);
+      tell(row.id, { step: "carry", message: "Bringing the repository into its machine" });
+      await carrier.putIn(row.id, row.folder, account, signal);
+    },
+
+    drop: carrier.drop,
+    async forget(workspaceId) {
+      await carrier.drop(workspaceId);
+      await logs.remove(workspaceId);
+    },
+    recovery,
+
+    async runSteps(row, which, signal) {
+      let definition = row.definition ?? openDefinition(null);
+      const due = definition.steps.filter(
+        ({ hook, blocking, occasions }) =>
+          blocking === (which === "blocking") &&
+          !definition.done.includes(hook) &&
+          occasions.some((occasion) => occasion === "create" || occasion === "start"),
+      );
+      const isFirst = which === "blocking" && definition.done.length === 0;
+      const isIdle = due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+      if (isIdle || definition.problem) return definition;
+      await using file = logs.open(row.id);
+      const watcher = watcherOf(row, file);
+      const place = await placeOf(row, definition, signal);
+      if (isFirst) {
+        await makeFolders(place, signal);
+        await startEntrypoints(place, watcher, signal);
+      }
+      const env = await hookEnvironment(place, watcher, signal);
+      for (const step of due) {
+        try {
+          await runStep(place, step, env, watcher, signal);
+          definition = { ...definition, done: [...definition.done, step.hook] };
+        } catch (error) {
+          if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
+          watcher.onLog(DormouseError.from(error).message);
+          return { ...definition, problem: problemOf(error, definition.path) };
+        }
+      }
+      return definition;
+    },
+
+    async guess(repository, ref, wanted) {
+      if (wanted === false) return undefined;
+      const recent = await store.recent({ repository, ref, wanted });
+      // What lies in the image without git could not be cloned into.
+      if (!recent || recent.definition.start === null) return undefined;
+      const { definition, folder } = recent;
+      return { definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null }, folder };
+    },
+  };
+
+  async function makeFolders({ guest, definition, account }: Awaited<ReturnType<typeof placeOf>>, signal: AbortSignal) {
+    for (const path of definition.folders) {
+      const { exists } = await remote(guest.files.exists({ path }, { signal }));
+      if (exists) continue;
+      await remote(guest.files.makeDirectory({ path }, { signal }));
+      const owner = `${account.uid}:${account.gid}`;
+      await remote(guest.exec.run({ command: ["chown", owner, path], user: "root", cwd: "/" }, { signal }));
+    }
+  }
+}
