@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { access, chmod, mkdir, readdir, rename, rm, utimes } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { DormouseError, type Progress, silentProgress } from "@dormouse/base";
 import { withFileLock } from "@dormouse/base/node";
 
@@ -28,6 +28,11 @@ export interface Recipe {
   hash: string;
   /** One line for people, e.g. `Fetching the guest kernel`. */
   title: string;
+  /**
+   * Others of this name may be built at the same time, each under a lock of its own, which whoever wants the same one
+   * waits for this long. Without it, one of a name is built at a time.
+   */
+  sideBySide?: { timeoutMs: number };
   /** Fills the empty folder; `report` shows a line and how far it is. */
   build(folder: string, report: (message: string, fraction?: number) => void): Promise<void>;
 }
@@ -49,9 +54,10 @@ export async function cached(recipe: Recipe, context: BuildContext): Promise<str
     return target;
   }
   await mkdir(cacheDir, { recursive: true, mode: 0o755 });
-  const lock = join(cacheDir, `${recipe.name}.lock`);
+  const lock = recipe.sideBySide ? `${target}.lock` : join(cacheDir, `${recipe.name}.lock`);
   const build = () => buildOnce(recipe, target, context);
-  await withFileLock(lock, build, { signal: context.signal }).catch((error) => {
+  const wait = { timeoutMs: recipe.sideBySide?.timeoutMs, signal: context.signal };
+  await withFileLock(lock, build, wait).catch((error) => {
     // Also whoever gives up waiting for the lock ends with one of our errors.
     throw DormouseError.from(error);
   });
@@ -66,7 +72,7 @@ async function buildOnce(recipe: Recipe, target: string, context: BuildContext):
   const startedMs = Date.now();
   const tell = (state: "started" | "running" | "done" | "failed", message: string, fraction?: number) =>
     progress({ step, state, message, fraction, elapsedMs: Date.now() - startedMs });
-  await removeLeftovers(recipe.name, dirname(target));
+  await removeLeftovers(recipe.sideBySide ? `${basename(target)}.` : `${recipe.name}-`, dirname(target));
   const folder = `${target}.${randomBytes(4).toString("hex")}${buildingSuffix}`;
   tell("started", recipe.title);
   try {
@@ -84,10 +90,10 @@ async function buildOnce(recipe: Recipe, target: string, context: BuildContext):
   }
 }
 
-/** What killed builders left. Whoever holds the lock is the only builder, so all of it is dead. */
-async function removeLeftovers(name: string, cacheDir: string): Promise<void> {
+/** What killed builders left. Whoever holds the lock is the only builder of these, so all of it is dead. */
+async function removeLeftovers(prefix: string, cacheDir: string): Promise<void> {
   for (const entry of await readdir(cacheDir)) {
-    if (!entry.startsWith(`${name}-`) || !entry.endsWith(buildingSuffix)) continue;
+    if (!entry.startsWith(prefix) || !entry.endsWith(buildingSuffix)) continue;
     await rm(join(cacheDir, entry), { recursive: true, force: true });
   }
 }
