@@ -115,7 +115,17 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     host: config.host,
     log,
   });
-  const reconciler = startReconciler({ store, builds, builder, engine, host, sightings, meter, log, keepUnknownMachines: !isOurs });
+  const reconciler = startReconciler({
+    store,
+    builds,
+    builder,
+    engine,
+    host,
+    sightings,
+    meter,
+    log,
+    keepUnknownMachines: !isOurs,
+  });
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());
   resources.add(() => reconciler.stop());

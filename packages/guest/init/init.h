@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* In the user's root: programs of ours that work in any image. */
+#define USER_TOOLS "/run/dormouse/tools"
+
 /* Where user processes run. File descriptors are -1 where the host-side mode has no such thing. */
 struct place {
 	int mount_namespace;

@@ -82,6 +82,17 @@ static void cover_boot_id(const char *file)
 		say("sandbox: boot id: %s", strerror(error));
 }
 
+/* Git and its like for images that have none, see guest-tools.ts of image. */
+static void bring_tools(void)
+{
+	const char *target = ROOT USER_TOOLS;
+	mkdir(ROOT "/run/dormouse", 0755);
+	mkdir(target, 0755);
+	if (mount("/system/tools", target, NULL, MS_BIND, NULL) != 0 ||
+	    mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) != 0)
+		say("sandbox: tools: %s", strerror(errno));
+}
+
 static void make_mounts(const char *boot_id_file)
 {
 	/* The image may lack these, or hold links in their places that would lead out of it. */
@@ -103,6 +114,7 @@ static void make_mounts(const char *boot_id_file)
 	mount_at("tmpfs", ROOT "/run", MS_NOSUID | MS_NODEV, "mode=755");
 	mkdir(ROOT "/run/lock", 01777);
 	chmod(ROOT "/run/lock", 01777);
+	bring_tools();
 	make_devices();
 }
 

@@ -46,6 +46,27 @@ static int become(const struct account *account)
 	return setresuid(account->uid, account->uid, account->uid) != 0 ? errno : 0;
 }
 
+/*
+ * Behind everything of the image's own. The whole is told once more, because login shells of many images begin by
+ * forgetting what PATH they were given; see prepare-tree.ts of image.
+ */
+static int add_tools(struct strings *environment)
+{
+	const char *path = NULL;
+	char *longer, *copy;
+	if (access(USER_TOOLS "/bin", X_OK) != 0)
+		return 0;
+	for (size_t i = 0; i < environment->count; i++)
+		if (strncmp(environment->items[i], "PATH=", 5) == 0)
+			path = environment->items[i] + 5;
+	if (!path)
+		return 0;
+	if (asprintf(&longer, "PATH=%s:" USER_TOOLS "/bin", path) < 0 || asprintf(&copy, "DORMOUSE_%s", longer) < 0)
+		return ENOMEM;
+	int error = strings_set(environment, longer);
+	return error ? error : strings_set(environment, copy);
+}
+
 __attribute__((noreturn)) static void run_child(const struct request *request, const struct account *account,
 						const struct place *place, struct streams streams, int status)
 {
@@ -83,10 +104,12 @@ __attribute__((noreturn)) static void run_child(const struct request *request, c
 	char shell_name[sizeof account->shell + 1];
 	const char *program = request->arguments.count > 0 ? request->arguments.items[0] : NULL;
 	if (request->shell) {
+		/* An image without a shell gets ours, which is BusyBox and goes by the name it is called by. */
+		bool has_shell = access(account->shell, X_OK) == 0 || access(USER_TOOLS "/bin/busybox", X_OK) != 0;
 		const char *slash = strrchr(account->shell, '/');
-		snprintf(shell_name, sizeof shell_name, "%s%s", *request->shell == 'l' ? "-" : "",
-			 slash ? slash + 1 : account->shell);
-		program = account->shell;
+		const char *name = !has_shell ? "sh" : slash ? slash + 1 : account->shell;
+		snprintf(shell_name, sizeof shell_name, "%s%s", *request->shell == 'l' ? "-" : "", name);
+		program = has_shell ? account->shell : USER_TOOLS "/bin/busybox";
 		strings_add(&arguments, shell_name);
 	}
 	for (size_t i = 0; i < request->arguments.count; i++)
@@ -96,6 +119,8 @@ __attribute__((noreturn)) static void run_child(const struct request *request, c
 	error = account_environment(account, &environment);
 	for (size_t i = 0; !error && i < request->environment.count; i++)
 		error = strings_set(&environment, request->environment.items[i]);
+	if (!error)
+		error = add_tools(&environment);
 	if (error || !arguments.items)
 		fail_start(status, error ? error : ENOMEM, "environment");
 	environ = environment.items;

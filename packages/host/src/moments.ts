@@ -181,7 +181,11 @@ export class Moments {
     };
     undo.release();
     const files = { memory, diskBase, start, ...timeline.originOf(reader) };
-    return this.#keep(keyOf(snapshot), { folder, files }, reader.manifest.name === null ? localMs.usual : localMs.named);
+    return this.#keep(
+      keyOf(snapshot),
+      { folder, files },
+      reader.manifest.name === null ? localMs.usual : localMs.named,
+    );
   }
 
   /**

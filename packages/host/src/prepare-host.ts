@@ -3,7 +3,7 @@ import { buildGuest } from "@dormouse/guest";
 import { buildArtifacts } from "@dormouse/image";
 import { createGuestLink } from "./guest-link.ts";
 import { openRuntime, openVmm } from "./runtime.ts";
-import { ensureTemplate, loadTemplates, templateHash as hashOfTemplate, templateResources } from "./template-folder.ts";
+import { ensureTemplate, templateHash as hashOfTemplate, loadTemplates, templateResources } from "./template-folder.ts";
 
 /** What {@link prepareHost} made or found. */
 export interface PreparedHost {

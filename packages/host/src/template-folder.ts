@@ -118,7 +118,8 @@ export async function ensureTemplate(options: EnsureTemplateOptions): Promise<Te
 async function makeTemplate(options: EnsureTemplateOptions, hash: string, folder: string): Promise<TemplateFolder> {
   const { kind, artifacts, vmm, slots, guest, progress, signal } = options;
   const startedMs = Date.now();
-  const title = kind === "base" ? "Booting and snapshotting the base template" : "Booting the image and snapshotting it";
+  const title =
+    kind === "base" ? "Booting and snapshotting the base template" : "Booting the image and snapshotting it";
   const report = (state: "started" | "done" | "failed", message = title) =>
     progress({ step: `template.${kind}`, state, message, elapsedMs: Date.now() - startedMs });
   report("started");

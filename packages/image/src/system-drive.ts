@@ -5,8 +5,9 @@ import { contentHash, run } from "@dormouse/base/node";
 import { type BuildContext, cached, defaultCacheDir } from "./cache.ts";
 import { packErofs } from "./erofs.ts";
 import { fileHash } from "./file-hash.ts";
+import { guestToolFiles, installGuestTools, sharedLibraries } from "./guest-tools.ts";
 
-const recipeVersion = "1";
+const recipeVersion = "2";
 const busyboxFile = "/bin/busybox";
 
 /** The programs the system drive is made of. */
@@ -27,12 +28,13 @@ export interface SystemDrive {
 
 /**
  * Packs the system drive. It brings its own Node with loader and libraries, so that
- * the agent runs whatever the user's image holds, be it Alpine or nothing at all.
+ * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep and BusyBox, for
+ * images that have none of their own.
  * @throws DormouseError `not_found` when an input is missing.
  */
 export async function buildSystemDrive(inputs: SystemDriveInputs, context: BuildContext = {}): Promise<SystemDrive> {
   const cacheDir = context.cacheDir ?? defaultCacheDir();
-  const files = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile];
+  const files = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, ...(await guestToolFiles())];
   const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
   const hash = await contentHash("system-drive", recipeVersion, ...hashes);
   const build = async (folder: string) => {
@@ -46,20 +48,12 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
       const isLoader = basename(library).startsWith("ld-linux");
       await install(library, join(root, isLoader ? "lib64" : "lib/x86_64-linux-gnu", basename(library)), 0o755);
     }
+    await installGuestTools(root, busyboxFile);
     await packErofs({ tree: root, file: join(folder, "system.erofs"), ownedByRoot: true }, context.signal);
     await run("rm", ["-r", root]);
   };
   const folder = await cached({ name: "system-drive", hash, title: "Packing the system drive", build }, context);
   return { hash, path: join(folder, "system.erofs") };
-}
-
-/** Files that ldd finds for a dynamic executable, the loader included; none for a static one. */
-export async function sharedLibraries(executable: string): Promise<string[]> {
-  const { stdout, stderr } = await run("ldd", [executable], { okCodes: [0, 1] });
-  if (/not a dynamic executable|statically linked/.test(stdout + stderr)) return [];
-  const missing = /^\s*(\S+) => not found$/m.exec(stdout);
-  if (missing) throw new DormouseError("failed_precondition", `${executable} needs ${missing[1]}, which is not here`);
-  return [...stdout.matchAll(/(?:=>\s*)?(\/\S+) \(0x/g)].flatMap(([, path]) => (path ? [path] : []));
 }
 
 async function install(from: string, to: string, mode: number): Promise<void> {

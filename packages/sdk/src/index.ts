@@ -26,4 +26,11 @@ export type { Git, GitTransferOptions } from "./git.ts";
 export type { PortChange, Ports } from "./ports.ts";
 export type { FollowProcessOptions, OutputCallback, Process } from "./process.ts";
 export type { CreateTerminalOptions, FollowTerminalOptions, Terminal, TerminalExit, Terminals } from "./pty.ts";
-export { type CreateOptions, type ForkOptions, type ForkOutcome, type RebuildOptions, type Via, Workspace } from "./workspace.ts";
+export {
+  type CreateOptions,
+  type ForkOptions,
+  type ForkOutcome,
+  type RebuildOptions,
+  type Via,
+  Workspace,
+} from "./workspace.ts";

@@ -2,6 +2,7 @@ import type { UserSettings, Workspace } from "@dormouse/contract";
 import type { PageAddress } from "./address.ts";
 import type { Api } from "./api.ts";
 import { openChannel } from "./channel/channel.ts";
+import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
 import { registerSearch } from "./features/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
@@ -51,6 +52,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerImagePreview(api);
   registerWorkspaceStatus({ api, rest, workspace, channel, link });
   registerTimeline({ api, rest, workspace });
+  registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
   syncUserSettings(options.settings, (settings) => rest.me.saveSettings(settings));
   const gutter = registerQuickDiffGutter();
   api.commands.registerCommand("dormouse.nextChange", () => gutter.goToChange("next"));

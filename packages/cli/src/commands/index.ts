@@ -20,7 +20,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "exec", summary: "Run a command in a workspace", load: () => import("./exec.ts") },
   { name: "shell", summary: "Open a terminal in a workspace", load: () => import("./shell.ts") },
   { name: "cp", summary: "Copy files into and out of a workspace", load: () => import("./cp.ts") },
-  { name: "logs", summary: "Show a workspace's states, its set-up and its machine's console", load: () => import("./logs.ts") },
+  {
+    name: "logs",
+    summary: "Show a workspace's states, its set-up and its machine's console",
+    load: () => import("./logs.ts"),
+  },
   { name: "ports", summary: "List what listens in a workspace", load: () => import("./ports.ts") },
   { name: "ttl", summary: "Set when a workspace is deleted", load: () => import("./ttl.ts") },
   { name: "idle", summary: "Set when a workspace falls asleep by itself", load: () => import("./idle.ts") },

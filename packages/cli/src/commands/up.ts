@@ -67,9 +67,15 @@ export default function up(command: Command): void {
     )
     .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
     .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
-    .option("--registry-auth <file>", "credentials for registries, in Docker's form; default: where Docker looks for them")
+    .option(
+      "--registry-auth <file>",
+      "credentials for registries, in Docker's form; default: where Docker looks for them",
+    )
     .option("--insecure-registry <host...>", "registries without TLS; this machine's own need not be named")
-    .option("--feature-namespace <place>", "where features named by their id alone are, e.g. registry.example/team/features")
+    .option(
+      "--feature-namespace <place>",
+      "where features named by their id alone are, e.g. registry.example/team/features",
+    )
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
     .action(async (repository: string | undefined, flags: UpFlags) => {

@@ -67,7 +67,10 @@ export function buildStore(db: Database): BuildStore {
       return new Set(rows.map(({ id }) => id));
     },
     async recent(repository) {
-      const rows = await db.select().from(recentDefinitions).where(eq(recentDefinitions.key, nameOf(repository)));
+      const rows = await db
+        .select()
+        .from(recentDefinitions)
+        .where(eq(recentDefinitions.key, nameOf(repository)));
       return rows[0];
     },
     async remember(repository, { definition, folder }) {

@@ -128,7 +128,10 @@ export function createBuilder({ host, store, featureTimeoutMs, log }: BuilderOpt
     watcher.onLog(`=== ${what}`);
     for (const { path, mode, content } of feature.files) {
       await remote(
-        guest.files.write({ path: posix.join(place, path), content, mode: path === "install.sh" ? 0o755 : mode }, { signal }),
+        guest.files.write(
+          { path: posix.join(place, path), content, mode: path === "install.sh" ? 0o755 : mode },
+          { signal },
+        ),
       );
     }
     const { containerUser, remoteUser } = resolved.users;
@@ -222,12 +225,12 @@ function planOf(templateHash: string, resolved: ResolvedDefinition) {
 
 /** As `ENV` of a Dockerfile: `$NAME` and `${NAME}` are what was there before. */
 function expand(added: Readonly<Record<string, string>>, env: Readonly<Record<string, string>>) {
-  const valueOf = (name: string) => env[name] ?? (name === "PATH" ? defaultPath : "");
+  const known = (name: string) => env[name] ?? (name === "PATH" ? defaultPath : "");
   return Object.fromEntries(
     Object.entries(added).map(([name, value]) => [
       name,
       value.replace(/\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))/g, (_, a?: string, b?: string) =>
-        valueOf(a ?? b ?? ""),
+        known(a ?? b ?? ""),
       ),
     ]),
   );

@@ -10,7 +10,7 @@ import { runLogged } from "./run.ts";
 
 /** Carries a repository's folder from a workspace's machine to its next one. */
 export interface Carrier {
-  /** Puts it into a file of control's. @throws DormouseError `failed_precondition` when the machine has no `tar`. */
+  /** Puts it into a file of control's. */
   takeOut(workspaceId: string, folder: string, signal: AbortSignal): Promise<void>;
   /** Puts it into the folder of another machine, whose it is from then on. Can be repeated. */
   putIn(workspaceId: string, folder: string, account: GuestAccount, signal: AbortSignal): Promise<void>;
@@ -19,6 +19,8 @@ export interface Carrier {
 }
 
 const archive = "/var/tmp/dormouse-carried.tar";
+/** In every machine, whatever its image has. */
+const busybox = "/run/dormouse/tools/bin/busybox";
 const timeoutMs = 30 * 60_000;
 
 /** A {@link Carrier} whose files lie in a folder. */
@@ -32,7 +34,7 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
     runLogged({
       guest: host.guest(workspaceId),
       what: "carrying the repository",
-      command: ["/bin/sh", "-c", script, "sh", ...args],
+      command: [busybox, "sh", "-c", script, "sh", ...args],
       ...{ cwd: "/", user: "root", env: {}, timeoutMs, signal },
       onLine: () => {},
     });
@@ -40,7 +42,7 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
   return {
     async takeOut(workspaceId, source, signal) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      await run(workspaceId, 'mkdir -p /var/tmp && tar -cf "$1" -C "$2" .', [archive, source], signal);
+      await run(workspaceId, `${busybox} mkdir -p /var/tmp && tar -cf "$1" -C "$2" .`, [archive, source], signal);
       const { statusCode, body } = await request(urlOf(workspaceId), { headers, signal, bodyTimeout: timeoutMs });
       if (statusCode !== 200) throw transferError(await body.text(), statusCode);
       const file = fileOf(workspaceId);
@@ -66,8 +68,8 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       const answer = await body.text();
       if (statusCode !== 200) throw transferError(answer, statusCode);
       const script =
-        'set -e; mkdir -p "$2"; find "$2" -mindepth 1 -maxdepth 1 -exec rm -rf {} +; ' +
-        'tar -xf "$1" -C "$2"; chown -R "$3" "$2"; rm -f "$1"';
+        `set -e; b=${busybox}; $b mkdir -p "$2"; $b find "$2" -mindepth 1 -maxdepth 1 -exec $b rm -rf {} +; ` +
+        'tar -xf "$1" -C "$2"; $b chown -R "$3" "$2"; $b rm -f "$1"';
       await run(workspaceId, script, [archive, posix.normalize(target), `${uid}:${gid}`], signal);
     },
 

@@ -149,7 +149,8 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     takeOut: (row, signal) => carrier.takeOut(row.id, row.folder, signal),
 
     async putIn(row, signal) {
-      if (!row.definition) throw new DormouseError("internal", "nothing was carried for a workspace without definition");
+      if (!row.definition)
+        throw new DormouseError("internal", "nothing was carried for a workspace without definition");
       const { account } = await placeOf(row, row.definition, signal);
       tell(row.id, { step: "carry", message: "Bringing the repository into its machine" });
       await carrier.putIn(row.id, row.folder, account, signal);
@@ -171,7 +172,8 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
           occasions.some((occasion) => occasion === "create" || occasion === "start"),
       );
       const isFirst = which === "blocking" && definition.done.length === 0;
-      const isIdle = due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+      const isIdle =
+        due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
       if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
@@ -197,7 +199,6 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     async guess(repository, ref, wanted) {
       if (wanted === false) return undefined;
       const recent = await store.recent({ repository, ref, wanted });
-      // What lies in the image without git could not be cloned into.
       if (!recent || recent.definition.start === null) return undefined;
       const { definition, folder } = recent;
       return { definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null }, folder };

@@ -133,8 +133,8 @@ export async function startEntrypoints(
   for (const entrypoint of definition.entrypoints) {
     // An entrypoint ends by running the command that it is given.
     const command = ["/bin/sh", "-c", `exec ${entrypoint} true`];
-    await remote(guest.exec.start({ command, cwd: "/", user: "root", env: environmentOf(definition, owner) }, { signal })).catch(
-      (error: unknown) => onLog(`entrypoint ${entrypoint}: ${DormouseError.from(error).message}`),
-    );
+    await remote(
+      guest.exec.start({ command, cwd: "/", user: "root", env: environmentOf(definition, owner) }, { signal }),
+    ).catch((error: unknown) => onLog(`entrypoint ${entrypoint}: ${DormouseError.from(error).message}`));
   }
 }

@@ -126,9 +126,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
       ports: merged.forwardPorts.flatMap((entry) => {
         const port = parseForwardedPort(entry);
-        return port.host === "localhost"
-          ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }]
-          : [];
+        return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
       }),
       notes: notesOf(merged, mounts),
       problem: null,
@@ -147,7 +145,9 @@ async function resolveImage({ host, owner, onProgress, signal }: ResolveOptions,
 /** What the image that ships with the product says itself: a file that every process's environment comes from. */
 async function baseEnvironment({ guest, signal }: ResolveOptions): Promise<Record<string, string>> {
   const { content } = await remote(guest.files.read({ path: "/etc/environment" }, { signal }));
-  const lines = Buffer.from(content, "base64").toString("utf8").matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
+  const lines = Buffer.from(content, "base64")
+    .toString("utf8")
+    .matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
   return Object.fromEntries([...lines].map(([, name = "", value = ""]) => [name, value]));
 }
 

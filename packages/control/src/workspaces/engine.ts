@@ -146,16 +146,12 @@ export function createEngine(options: {
     } catch (error) {
       // What the last workspace of this repository started from is gone.
       if (row.definition?.stage !== "guessed" || DormouseError.from(error).code !== "not_found") throw error;
-      return await beginAnew(row);
+      return await transition(row, "creating", {
+        generation: row.generation + 1,
+        definition: openDefinition(row.definition.wanted),
+      });
     }
   }
-
-  /** Nothing is taken for granted any more of what the repository says. */
-  const beginAnew = (row: OwnedRow) =>
-    transition(row, "creating", {
-      generation: row.generation + 1,
-      definition: openDefinition(row.definition?.wanted ?? null),
-    });
 
   /** Another machine, into which the repository's folder is carried. */
   function replaceMachine(row: OwnedRow, definition: Definition, folder: string) {
@@ -165,23 +161,6 @@ export function createEngine(options: {
       folder,
       ...definition.start?.resources,
     });
-  }
-
-  async function bringRepository(row: OwnedRow, signal: AbortSignal): Promise<OwnedRow | undefined> {
-    try {
-      await cloneRepository({
-        guest: host.guest(row.id),
-        row,
-        credential: credentials.get(row.id),
-        onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
-        signal,
-      });
-      return row;
-    } catch (error) {
-      // An image without git: the template brings the repository, and it is carried over.
-      if (row.definition?.stage !== "guessed" || DormouseError.from(error).code !== "unimplemented") throw error;
-      return await beginAnew(row);
-    }
   }
 
   /** The repository is there, the machine is what it says, and what has to run before anybody works in it has run. */
@@ -196,8 +175,13 @@ export function createEngine(options: {
         return await replaceMachine(row, definitions.recovery(row, error), row.folder);
       }
     } else if (!row.prepared) {
-      const brought = await bringRepository(row, signal);
-      if (brought !== row) return brought;
+      await cloneRepository({
+        guest: host.guest(row.id),
+        row,
+        credential: credentials.get(row.id),
+        onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
+        signal,
+      });
     }
     if (definition && definition.stage !== "decided") {
       const look = await definitions.look(row, signal);

@@ -17,10 +17,10 @@ import {
 } from "@dormouse/contract";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
-import { type HostConnection, remote } from "../host/client.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
+import { type HostConnection, remote } from "../host/client.ts";
 import type { Changes } from "./changes.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
@@ -83,10 +83,7 @@ export interface WorkspaceService {
     request: z.output<typeof execRequest>,
     signal?: AbortSignal,
   ): Promise<ExecResult>;
-  logs(
-    actor: Actor,
-    reference: string,
-  ): Promise<{ transitions: Transition[]; console: string; setup: string }>;
+  logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string; setup: string }>;
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;

@@ -42,7 +42,10 @@ export function createAgent(options: AgentOptions) {
   const services = {
     exec,
     pty,
-    files: createFileService(root, accountLookup(root, () => machine.session.user ?? options.user)),
+    files: createFileService(
+      root,
+      accountLookup(root, () => machine.session.user ?? options.user),
+    ),
     watch: createWatchService(root),
     git: createGitService(machine, spawner),
     search: createSearchService(machine, spawner),

@@ -11,6 +11,11 @@ const folders: readonly (readonly [name: string, mode: number])[] = [
   ["workspaces", 0o755],
 ];
 
+/** Files of `/etc/profile.d` are read in the order of their names: those that add to PATH come after this one. */
+const profile = `# The PATH that the machine gives to every process: /etc/profile has just replaced it.
+[ -z "$DORMOUSE_PATH" ] || PATH=$DORMOUSE_PATH
+`;
+
 const hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 /**
@@ -23,6 +28,8 @@ export async function prepareTree(tree: string): Promise<void> {
   if (!(await lstatOrNothing(etc))) await makeFolder(etc, 0o755);
   if (!(await lstat(etc)).isDirectory()) return;
   await replaceFile(join(etc, "machine-id"), "");
+  await makeFolder(join(etc, "profile.d"), 0o755);
+  await replaceFile(join(etc, "profile.d/00-dormouse.sh"), profile);
   if (await isEmpty(join(etc, "hosts"))) await replaceFile(join(etc, "hosts"), hosts);
 }
 

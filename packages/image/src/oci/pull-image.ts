@@ -15,7 +15,7 @@ import { unpackLayout } from "./unpack.ts";
 import { watched } from "./watched.ts";
 
 /** Changes with what becomes of an image: what was made by another recipe is made anew. */
-const recipe = "1";
+const recipe = "2";
 
 const defaultMaxBytes = 32 * 1024 ** 3;
 const defaultTimeoutMs = 3_600_000;

@@ -134,6 +134,7 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
         "Show Timeline",
         "Take Snapshot",
         "Fork",
+        "Rebuild",
         "Hibernate",
         "Copy Link to This File",
         "Delete",
@@ -146,6 +147,7 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
       if (chosen === "Show Timeline") await api.commands.executeCommand("dormouse.showTimeline");
       if (chosen === "Take Snapshot") await api.commands.executeCommand("dormouse.takeSnapshot");
       if (chosen === "Fork") await api.commands.executeCommand("dormouse.fork");
+      if (chosen === "Rebuild") await api.commands.executeCommand("dormouse.rebuild");
       if (chosen === "Hibernate") await api.commands.executeCommand("dormouse.hibernate");
       if (chosen === "Copy Link to This File") await api.commands.executeCommand("dormouse.copyLink");
       if (chosen === "Delete") await remove();
