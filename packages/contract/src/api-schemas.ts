@@ -136,6 +136,11 @@ export const createWorkspace = z.object({
   deleteAfterSeconds: deleteAfterSeconds.nullable().optional(),
   resources: resources.partial().optional(),
   env: environment.optional(),
+  /**
+   * Of the definition's commands only those are run, and waited for, that a prebuild runs: it is to become a template, and
+   * what is a person's own is left to the workspaces that start from it.
+   */
+  prebuild: z.boolean().default(false),
   /** False: answers at once with `creating`; follow it with `events`. */
   wait: z.boolean().default(true),
 });
@@ -214,10 +219,30 @@ export const execRequest = execOptions.extend({
   stdin: z.string().optional(),
 });
 
+export const templateName = z
+  .string()
+  .max(limits.workspaceNameLength, `a name has at most ${limits.workspaceNameLength} characters`)
+  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "a name has small letters, digits and - between them");
+
+/** What workspaces start from: `base`, which ships with the product, and machines that were set up and kept. */
 export const template = z.object({
   name: z.string(),
+  /** Counts how often it was baked; workspaces that exist stay on theirs. */
+  version: z.number().int(),
   createdAt: z.iso.datetime(),
+  /** Who baked it; null: it ships with the product. */
+  owner: z.string().nullable(),
   resources,
+  /** What lies in it already. */
+  repository: z.string().nullable(),
+  ref: z.string().nullable(),
+  folder: guestPath,
+});
+
+export const bakeTemplate = z.object({
+  name: templateName,
+  /** A running workspace, which becomes the template and is deleted. */
+  workspace: workspaceRef,
 });
 export type Template = z.infer<typeof template>;
 

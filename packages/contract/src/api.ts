@@ -171,6 +171,31 @@ const templates = {
     .route({ method: "GET", path: "/templates", summary: "List templates", tags: ["Templates"] })
     .input(empty)
     .output(z.object({ templates: z.array(s.template) })),
+  get: oc
+    .route({ method: "GET", path: "/templates/{template}", summary: "All versions of a template", tags: ["Templates"] })
+    .input(z.object({ template: z.string() }))
+    .output(z.object({ versions: z.array(s.template) })),
+  create: oc
+    .route({
+      method: "POST",
+      path: "/templates",
+      summary: "Make a workspace a template, or the next version of one",
+      description:
+        "Its processes are ended, its machine is booted from its drive, so that nothing of its memory remains, and kept; the workspace is deleted. Refused for a workspace that was created with an environment, which may hold secrets.",
+      tags: ["Templates"],
+      successStatus: 201,
+    })
+    .input(s.bakeTemplate)
+    .output(s.template),
+  delete: oc
+    .route({
+      method: "DELETE",
+      path: "/templates/{template}",
+      summary: "Delete a template, or one version of it; workspaces that exist are not touched",
+      tags: ["Templates"],
+    })
+    .input(z.object({ template: z.string(), version: z.coerce.number().int().optional() }))
+    .output(empty),
 };
 
 const apiKeys = {

@@ -29,6 +29,11 @@ export const hostContract = {
     wake: oc
       .input(machineRef.extend({ env: s.createMachine.shape.env, snapshotId: z.string().optional() }))
       .output(s.machineInfo),
+    /**
+     * Ends everything in a running machine and boots it from its drive: nothing that was in its memory is there any more. What
+     * was written is on the drive; the agent is as warm as a template's afterwards.
+     */
+    restart: oc.input(machineRef).output(s.machineInfo),
     /** Takes a snapshot of a running machine, which stands still for some milliseconds; answers when it is durable. */
     snapshot: oc
       .input(machineRef.extend({ name: z.string().optional(), reason: s.snapshotInfo.shape.reason }))

@@ -24,6 +24,9 @@ import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
 import { connectHost, remote } from "./host/client.ts";
+import { templateBaker } from "./templates/bake.ts";
+import { templateCatalogue } from "./templates/catalogue.ts";
+import { templateStore } from "./templates/store.ts";
 import { createChanges } from "./workspaces/changes.ts";
 import { createEngine } from "./workspaces/engine.ts";
 import { createMeter } from "./workspaces/meter.ts";
@@ -32,7 +35,6 @@ import { startReconciler } from "./workspaces/reconciler.ts";
 import { workspaceService } from "./workspaces/service.ts";
 import { createSightings } from "./workspaces/sightings.ts";
 import { workspaceStore } from "./workspaces/store.ts";
-import { templateCatalogue } from "./workspaces/templates.ts";
 import { type OwnedRow, toWorkspace } from "./workspaces/view.ts";
 
 /** Control, running. Disposing it stops it; what is under way goes on after the next start. */
@@ -88,18 +90,30 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     defaultNamespace: featureNamespace,
     tell: (workspaceId, progress) => changes.publish(workspaceId, { type: "progress", ...progress }),
   });
-  const engine = createEngine({ store, definitions, host, changes, view, meter, sightings, log });
-  const templates = templateCatalogue(host);
+  const bakedTemplates = templateStore(db);
+  const engine = createEngine({
+    store,
+    definitions,
+    templates: bakedTemplates,
+    host,
+    changes,
+    view,
+    meter,
+    sightings,
+    log,
+  });
+  const templates = templateCatalogue(host, bakedTemplates);
   const quota = createQuota(config.quota, { store, sightings });
   const workspaces = workspaceService({
     ...{ store, engine, definitions, logs, host, changes, templates, quota, view, log },
   });
+  const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, apiKeys, people, quota, capacity }),
+    router: apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),

@@ -279,6 +279,26 @@ export class HostService {
     });
   }
 
+  /** Boots a running machine from its drive, with nothing of its memory, and warms its agent. */
+  restart(ref: MachineRef, options: { signal?: AbortSignal | undefined } = {}): Promise<MachineInfo> {
+    return this.#interrupting(ref.workspaceId, async () => {
+      const machine = this.#findGeneration(ref);
+      const { live, record } = machine;
+      if (!live || record.state !== "running") {
+        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${record.state}`);
+      }
+      // Frozen: nothing is written any more that would be cut off in the middle.
+      await this.#options.guest.freeze(addressOf(machine), { sync: true });
+      await live.kill();
+      machine.live = undefined;
+      machine.activity = undefined;
+      const { env } = record;
+      const info = await this.#bringBack(machine, { generation: ref.generation, env });
+      await this.#waker.warmUp(machine, options.signal);
+      return info;
+    });
+  }
+
   /** Keeps a running machine's moment; it stands still for some milliseconds. Answers when it is durable. */
   snapshot(
     ref: MachineRef & { reason: SnapshotInfo["reason"]; name?: string | undefined },

@@ -112,6 +112,7 @@ function createRouter(service: HostService, images: ImageTemplates) {
       list: host.machines.list.handler(() => ({ machines: service.list() })),
       hibernate: host.machines.hibernate.handler(({ input }) => service.hibernate(input)),
       wake: host.machines.wake.handler(({ input }) => service.wake(input)),
+      restart: host.machines.restart.handler(({ input, signal }) => service.restart(input, { signal })),
       snapshot: host.machines.snapshot.handler(({ input, signal }) => service.snapshot(input, { signal })),
       delete: host.machines.delete.handler(async ({ input }) => {
         await service.delete(input);

@@ -45,7 +45,7 @@ export const templateResources = { vcpus: 1, memoryMib: 1024, diskGib: 16 } as c
 const recipe = "9";
 
 /** So often that the agent's engine has compiled what every create and exec runs through. */
-const warmRounds = 40;
+export const warmRounds = 40;
 
 /** A folder that is there, in which the warming user may write. */
 const warmFolders: Readonly<Record<TemplateKind, string>> = { base: "/workspace", image: "/tmp" };

@@ -8,6 +8,7 @@ import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import { addressOf, type Machine } from "./machine.ts";
 import type { MachineStore } from "./machine-record.ts";
 import type { Moments } from "./moments.ts";
+import { warmRounds } from "./template-folder.ts";
 
 /** What a {@link Waker} works with. */
 export interface WakerOptions {
@@ -90,6 +91,12 @@ export class Waker {
     const { token, salt } = this.#options.tokens.create();
     await this.#options.guest.identify(addressOf(machine), { ...identityOf(machine), token });
     Object.assign(machine.record, { token, tokenSalt: salt });
+  }
+
+  /** The agent of a machine that was booted runs what a first user has it run, as it did before a template was taken. */
+  async warmUp(machine: Machine, signal?: AbortSignal): Promise<void> {
+    const identity = { ...identityOf(machine), token: machine.record.token };
+    await this.#options.guest.warm(addressOf(machine), identity, { rounds: warmRounds, ...(signal && { signal }) });
   }
 
   /** A machine of the pool: restored, warmed by the requests that a first user sends, and paused. */

@@ -42,6 +42,7 @@ class Workspace:
         env: Optional[Dict[str, str]] = None,
         resources: Optional[Dict[str, int]] = None,
         devcontainer: Union[None, str, bool] = None,
+        prebuild: bool = False,
         *,
         url: Optional[str] = None,
         api_key: Optional[str] = None,
@@ -49,7 +50,8 @@ class Workspace:
     ) -> "Workspace":
         """Makes a workspace and answers when it runs; when that fails nothing of it is left.
 
-        ``devcontainer`` names one of several definitions of the repository; False: none is applied.
+        ``devcontainer`` names one of several definitions of the repository; False: none is applied. With ``prebuild``
+        only those of its commands are run that a template is made with.
         """
         connection = Connection(find_credentials(url, api_key))
         body = {
@@ -61,6 +63,7 @@ class Workspace:
             "env": env,
             "resources": resources,
             "devcontainer": devcontainer,
+            "prebuild": prebuild,
             "wait": True,
         }
         given = {field: value for field, value in body.items() if value is not None}
@@ -125,6 +128,10 @@ class Workspace:
             body["devcontainer"] = devcontainer
         self._info = self._connection.api("POST", self._path("/rebuild"), body, timeout_seconds)
         return self
+
+    def bake(self, name: str, timeout_seconds: float = 600) -> Dict[str, Any]:
+        """Makes it the next version of a template, for others to be created from, and deletes it."""
+        return self._connection.api("POST", "/templates", {"name": name, "workspace": self.id}, timeout_seconds)
 
     def exec(
         self,

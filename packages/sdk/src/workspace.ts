@@ -5,6 +5,7 @@ import type {
   ForkWorkspace,
   RebuildWorkspace,
   Snapshot,
+  Template,
   UnpushedWork,
   WorkspaceEvent,
   Workspace as WorkspaceInfo,
@@ -34,6 +35,8 @@ export interface CreateOptions extends Omit<CreateWorkspace, "wait">, Via {
 const createTimeoutMs = 120_000;
 const wakeTimeoutMs = 120_000;
 const snapshotTimeoutMs = 120_000;
+// Its machine is booted from its drive.
+const bakeTimeoutMs = 600_000;
 
 /** How {@link Workspace.fork} forks. */
 export type ForkOptions = ForkWorkspace;
@@ -233,6 +236,17 @@ export class Workspace {
         ? { workspace: new Workspace(this.connection, fork.workspace) }
         : { error: new DormouseError(fork.error.code as ErrorCode, fork.error.message) },
     );
+  }
+
+  /**
+   * Makes it the next version of a template, for others to be created from, and deletes it. It must run, and must have
+   * been created without `env`. Create it with `prebuild: true` to leave to those others what is a person's own.
+   */
+  async bake(name: string): Promise<Template> {
+    const context = { timeoutMs: bakeTimeoutMs };
+    const template = await this.connection.api.templates.create({ name, workspace: this.id }, { context });
+    this.close();
+    return template;
   }
 
   /** It is put to sleep after it was idle for so long; null: never. */

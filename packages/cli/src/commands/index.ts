@@ -37,7 +37,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "rebuild", summary: "Apply a workspace's devcontainer.json again", load: () => import("./rebuild.ts") },
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
   { name: "quota", summary: "Show what you have of what you may have", load: () => import("./quota.ts") },
-  { name: "template", summary: "List templates", load: () => import("./template.ts") },
+  { name: "template", summary: "List, bake and delete templates", load: () => import("./template.ts") },
   {
     name: "devcontainer",
     summary: "Check a repository's devcontainer.json",

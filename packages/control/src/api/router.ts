@@ -3,14 +3,16 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { TemplateBaker } from "../templates/bake.ts";
+import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
-import type { TemplateCatalogue } from "../workspaces/templates.ts";
 
 /** What the public API is made of. */
 export interface ApiServices {
   workspaces: WorkspaceService;
   templates: TemplateCatalogue;
+  baker: TemplateBaker;
   apiKeys: ApiKeys;
   people: People;
   quota: Quota;
@@ -18,7 +20,7 @@ export interface ApiServices {
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -72,7 +74,15 @@ export function apiRouter({ workspaces, templates, apiKeys, people, quota, capac
         return {};
       }),
     },
-    templates: { list: api.templates.list.handler(async () => ({ templates: await templates.list() })) },
+    templates: {
+      list: api.templates.list.handler(async () => ({ templates: await templates.list() })),
+      get: api.templates.get.handler(async ({ input }) => ({ versions: await templates.versions(input.template) })),
+      create: api.templates.create.handler(({ context, input }) => baker.bake(context.actor, input)),
+      delete: api.templates.delete.handler(async ({ context, input }) => {
+        await baker.remove(context.actor, input.template, input.version);
+        return {};
+      }),
+    },
     apiKeys: {
       create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),
       list: k.list.handler(async ({ context }) => ({ apiKeys: await apiKeys.list(context.actor.userId) })),

@@ -7,6 +7,7 @@ import {
   integer,
   jsonb,
   pgTable,
+  primaryKey,
   text,
   timestamp,
   uniqueIndex,
@@ -256,6 +257,28 @@ export const recentDefinitions = pgTable("recent_definitions", {
   folder: text("folder").notNull(),
   resolvedAt: at("resolved_at").notNull().defaultNow(),
 });
+
+/** Machines that were set up once and kept, for workspaces to start from. */
+export const templates = pgTable(
+  "templates",
+  {
+    name: text("name").notNull(),
+    /** From 1; the highest is what new workspaces start from. */
+    version: integer("version").notNull(),
+    ownerId: text("owner_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "restrict" }),
+    /** The workspace that it was is gone; its snapshot stands under its id on the host. */
+    workspaceId: text("workspace_id").notNull(),
+    snapshotId: text("snapshot_id").notNull(),
+    definition: jsonb("definition").$type<Definition>().notNull(),
+    repository: text("repository"),
+    ref: text("ref"),
+    folder: text("folder").notNull(),
+    createdAt: at("created_at").notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.name, table.version] }), index("templates_workspace").on(table.workspaceId)],
+);
 
 /** Every state a workspace went through, in order. */
 export const transitions = pgTable(

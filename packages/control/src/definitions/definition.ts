@@ -61,6 +61,12 @@ export interface Definition {
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
+  /** The template that it began as; null: one that ships with the product. */
+  template: { name: string; version: number } | null;
+  /** The repository lies in what the machine starts from. */
+  hasRepository: boolean;
+  /** Only what a prebuild runs is run: it is to become a template. */
+  isPrebuild: boolean;
   /** The repository's folder lies in a file and waits for the next machine. */
   carried: boolean;
   /** Steps that have run in this machine. */
@@ -68,11 +74,12 @@ export interface Definition {
 }
 
 /** Nothing is known yet. */
-export function openDefinition(wanted: Definition["wanted"]): Definition {
+export function openDefinition(wanted: Definition["wanted"], isPrebuild = false): Definition {
   return {
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
     ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
+    ...{ template: null, hasRepository: false, isPrebuild },
   };
 }
 

@@ -2,7 +2,7 @@ import { DormouseError } from "@dormouse/base";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
-import type { BuildStore } from "./build-store.ts";
+import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
 import type { Carrier } from "./carry.ts";
 import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
@@ -43,7 +43,7 @@ export interface Definitions {
    */
   runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
   /** What the repository's last workspace came to, to begin with. */
-  guess(repository: string, ref: string | null, wanted: Definition["wanted"]): Promise<Guess | undefined>;
+  guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
 
 /** Of {@link Definitions.guess}. */
@@ -81,12 +81,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     definition?.start ?? { template, snapshot: null, resources: { vcpus, memoryMib, diskGib } };
 
   async function decide(row: OwnedRow, before: Definition, watcher: BuildWatcher, signal: AbortSignal) {
-    const { wanted } = before;
+    const { wanted, isPrebuild } = before;
     const guest = host.guest(row.id);
     const { id, folder, env, vcpus, memoryMib, diskGib } = row;
     const file =
       wanted === false ? undefined : await readDefinition({ guest, folder, wanted, defaultNamespace, signal });
-    if (!file) return { definition: { ...openDefinition(wanted), stage: "decided" as const }, folder };
+    if (!file) return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const }, folder };
     if (before.stage === "guessed" && before.source === file.source) {
       const recent = row.repository && (await store.recent({ repository: row.repository, ref: row.ref, wanted }));
       if (recent && Date.now() - recent.resolvedAt.getTime() < guessFreshMs) {
@@ -102,7 +102,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     for (const note of resolved.definition.notes) watcher.onLog(note);
     const { start, imageEnv } = await builder.ensure(resolved, watcher, signal);
     const definition: Definition = {
-      ...openDefinition(wanted),
+      ...openDefinition(wanted, isPrebuild),
       ...resolved.definition,
       ...{ stage: "decided", start, imageEnv },
     };
@@ -110,7 +110,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
   }
 
   const recovery = ({ definition }: OwnedRow, error: unknown): Definition => ({
-    ...openDefinition(definition?.wanted ?? null),
+    ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
     stage: "decided",
     problem: problemOf(error, definition?.path ?? null),
   });
@@ -165,12 +165,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
 
     async runSteps(row, which, signal) {
       let definition = row.definition ?? openDefinition(null);
-      const due = definition.steps.filter(
-        ({ hook, blocking, occasions }) =>
-          blocking === (which === "blocking") &&
-          !definition.done.includes(hook) &&
-          occasions.some((occasion) => occasion === "create" || occasion === "start"),
-      );
+      const due = definition.steps.filter(({ hook, blocking, occasions }) => {
+        if (definition.done.includes(hook)) return false;
+        if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
+        return blocking === (which === "blocking") && (occasions.includes("create") || occasions.includes("start"));
+      });
       const isFirst = which === "blocking" && definition.done.length === 0;
       const isIdle =
         due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
@@ -196,12 +195,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       return definition;
     },
 
-    async guess(repository, ref, wanted) {
-      if (wanted === false) return undefined;
-      const recent = await store.recent({ repository, ref, wanted });
+    async guess(key, isPrebuild) {
+      if (key.wanted === false) return undefined;
+      const recent = await store.recent(key);
       if (!recent || recent.definition.start === null) return undefined;
       const { definition, folder } = recent;
-      return { definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null }, folder };
+      return {
+        definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null, isPrebuild },
+        folder,
+      };
     },
   };
 

@@ -55,7 +55,10 @@ export interface ResolvedDefinition {
   /** Where the repository is to lie. */
   folder: string;
   /** All of the definition but its start. */
-  definition: Omit<Definition, "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done">;
+  definition: Omit<
+    Definition,
+    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+  >;
 }
 
 /** What {@link resolveDefinition} works with. */

@@ -145,6 +145,10 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         const alive = { pid: process.pid, startedMs: nowMs, activeMs: nowMs, reason: null };
         return tell({ ...machine, ...alive, generation, state: "running" });
       }),
+      restart: host.machines.restart.handler(({ input }) => {
+        fenced(input.workspaceId, input.generation);
+        return existing(input.workspaceId);
+      }),
       snapshot: host.machines.snapshot.handler(async ({ input }) => {
         await behaviour.before?.("snapshot", input.workspaceId);
         fenced(input.workspaceId, input.generation);
@@ -154,7 +158,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         await behaviour.before?.("delete", input.workspaceId);
         fenced(input.workspaceId, input.generation);
         machines.delete(input.workspaceId);
-        snapshots.delete(input.workspaceId);
+        if (!input.keepSnapshots) snapshots.delete(input.workspaceId);
         return {};
       }),
       console: host.machines.console.handler(({ input }) => ({

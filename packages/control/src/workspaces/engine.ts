@@ -3,6 +3,7 @@ import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contrac
 import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { TemplateStore } from "../templates/store.ts";
 import type { Changes } from "./changes.ts";
 import { type Credential, cloneRepository } from "./clone.ts";
 import type { Meter } from "./meter.ts";
@@ -65,6 +66,7 @@ interface Drive {
 export function createEngine(options: {
   store: WorkspaceStore;
   definitions: Definitions;
+  templates: Pick<TemplateStore, "isMadeOf">;
   host: HostConnection;
   changes: Changes;
   view: WorkspaceView;
@@ -72,7 +74,7 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, definitions, host, changes, view, meter, sightings, log } = options;
+  const { store, definitions, templates, host, changes, view, meter, sightings, log } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
   const background = new Map<AbortController, Promise<void>>();
@@ -174,7 +176,7 @@ export function createEngine(options: {
         if (definition.problem || DormouseError.from(error).code !== "failed_precondition") throw error;
         return await replaceMachine(row, definitions.recovery(row, error), row.folder);
       }
-    } else if (!row.prepared) {
+    } else if (!row.prepared && !definition?.hasRepository) {
       await cloneRepository({
         guest: host.guest(row.id),
         row,
@@ -208,7 +210,7 @@ export function createEngine(options: {
   function runInBackground(row: OwnedRow) {
     const { definition } = row;
     const left = definition?.steps.filter(({ blocking, hook }) => !blocking && !definition.done.includes(hook)) ?? [];
-    if (!definition || left.length === 0 || definition.problem) return;
+    if (!definition || definition.isPrebuild || left.length === 0 || definition.problem) return;
     const stop = new AbortController();
     const work = async () => {
       const begun = { ...definition, done: [...definition.done, ...left.map(({ hook }) => hook)] };
@@ -249,7 +251,9 @@ export function createEngine(options: {
         });
       },
       async deleting(row, signal) {
-        await remote(host.calls.machines.delete({ workspaceId: row.id, generation: row.generation }, { signal }));
+        const keepSnapshots = await templates.isMadeOf(row.id);
+        const { id: workspaceId, generation } = row;
+        await remote(host.calls.machines.delete({ workspaceId, generation, keepSnapshots }, { signal }));
         await definitions.forget(row.id);
         await store.remove(row.id);
         log.info("workspace deleted", { workspaceId: row.id });

@@ -9,7 +9,7 @@ import {
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
-  type Template,
+  type TemplateInfo,
   type UnpushedWork,
   type updateWorkspace,
   type Workspace,
@@ -21,13 +21,14 @@ import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { TemplateCatalogue } from "../templates/catalogue.ts";
+import type { TemplateRow } from "../templates/store.ts";
 import type { Changes } from "./changes.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
 import type { Quota } from "./quota.ts";
 import { checkRef, parseRepositoryUrl } from "./repository-url.ts";
 import type { Transition, WorkspaceStore } from "./store.ts";
-import type { TemplateCatalogue } from "./templates.ts";
 import { type OwnedRow, toSnapshot, type WorkspaceView } from "./view.ts";
 
 /**
@@ -89,6 +90,10 @@ export interface WorkspaceService {
   running(actor: Actor, reference: string): Promise<OwnedRow>;
 }
 
+type ChosenTemplate = Awaited<ReturnType<TemplateCatalogue["get"]>>;
+
+const nameOfRepository = (url: string) => parseRepositoryUrl(url).name;
+
 /** What the platform does unless a workspace says otherwise. */
 const defaultHibernateAfterSeconds = 30 * 60;
 /** A person waits for it before deleting something. */
@@ -133,36 +138,85 @@ export function workspaceService(options: {
     engine.interrupt(row.id);
   }
 
-  async function insert(actor: Actor, input: z.output<typeof createWorkspace>, template: Template): Promise<OwnedRow> {
+  async function insert(
+    actor: Actor,
+    input: z.output<typeof createWorkspace>,
+    from: ChosenTemplate,
+  ): Promise<OwnedRow> {
     const repository = input.repository === undefined ? undefined : parseRepositoryUrl(input.repository);
     if (input.ref !== undefined) {
       if (!repository) throw new DormouseError("invalid_argument", "ref: a ref needs a repository");
       checkRef(input.ref);
     }
-    const resources = { ...template.resources, ...definedOnly(input.resources ?? {}) };
-    const wanted = input.devcontainer ?? null;
-    // What its machine is going to be, most likely: then it is made only once.
-    const takesGuess = repository && input.resources === undefined && input.folder === undefined;
-    const guess = takesGuess ? await definitions.guess(repository.url, input.ref ?? null, wanted) : undefined;
     const row = {
       id: createId("ws"),
       state: "creating",
-      template: template.name,
-      repository: repository?.url ?? null,
-      ref: input.ref ?? null,
-      folder: input.folder ?? guess?.folder ?? (repository ? `/workspaces/${repository.name}` : "/workspace"),
-      prepared: repository === undefined,
-      ...(guess?.definition.start?.resources ?? resources),
-      definition: guess?.definition ?? (repository ? openDefinition(wanted) : null),
+      template: from.shipped.name,
+      ...(from.baked ? ofBaked(input, from.baked, repository?.url) : await ofShipped(input, from.shipped, repository)),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
       deleteAfterSeconds: input.deleteAfterSeconds ?? null,
     };
-    const inserted = await insertNamed(actor, input.name, repository ? nameAfter(repository.name) : randomName(), row);
+    const base = repository ? nameAfter(repository.name) : (from.baked?.name ?? randomName());
+    const inserted = await insertNamed(actor, input.name, base, row);
     if (repository?.credential) engine.lendCredential(row.id, repository.credential);
     return inserted;
+  }
+
+  async function ofShipped(
+    input: z.output<typeof createWorkspace>,
+    template: TemplateInfo,
+    repository: ReturnType<typeof parseRepositoryUrl> | undefined,
+  ) {
+    const wanted = input.devcontainer ?? null;
+    const { prebuild } = input;
+    const ref = input.ref ?? null;
+    // What its machine is going to be, most likely: then it is made only once.
+    const takesGuess = repository && input.resources === undefined && input.folder === undefined;
+    const guess = takesGuess
+      ? await definitions.guess({ repository: repository.url, ref, wanted }, prebuild)
+      : undefined;
+    const usual = repository ? `/workspaces/${repository.name}` : "/workspace";
+    return {
+      repository: repository?.url ?? null,
+      ref,
+      folder: input.folder ?? guess?.folder ?? usual,
+      prepared: repository === undefined,
+      definition: guess?.definition ?? (repository ? openDefinition(wanted, prebuild) : null),
+      ...(guess?.definition.start?.resources ?? { ...template.resources, ...definedOnly(input.resources ?? {}) }),
+    };
+  }
+
+  /** What lies in a template that was baked is there already; of another repository nothing but itself is brought. */
+  function ofBaked(input: z.output<typeof createWorkspace>, baked: TemplateRow, repository: string | undefined) {
+    const { name, version, definition } = baked;
+    const { start } = definition;
+    if (!start) throw new DormouseError("internal", `template ${name} does not say what it starts from`);
+    const mismatch = (field: string, has: string) =>
+      new DormouseError("invalid_argument", `${field}: template ${name} has ${has}; create without ${field}`);
+    const asked = definedOnly(input.resources ?? {});
+    for (const [what, value] of Object.entries(asked)) {
+      const has = start.resources[what as keyof typeof asked];
+      if (value !== has) throw mismatch(`resources.${what}`, String(has));
+    }
+    const own = { ...definition, template: { name, version }, isPrebuild: input.prebuild };
+    if (baked.repository === null) {
+      return {
+        repository: repository ?? null,
+        ref: input.ref ?? null,
+        folder: input.folder ?? (repository ? `/workspaces/${nameOfRepository(repository)}` : baked.folder),
+        prepared: repository === undefined,
+        definition: own,
+        ...start.resources,
+      };
+    }
+    if (repository !== undefined && repository !== baked.repository) throw mismatch("repository", baked.repository);
+    if (input.ref !== undefined && input.ref !== baked.ref) throw mismatch("ref", baked.ref ?? "its default branch");
+    if (input.folder !== undefined && input.folder !== baked.folder) throw mismatch("folder", baked.folder);
+    const { repository: url, ref, folder } = baked;
+    return { repository: url, ref, folder, prepared: false, definition: own, ...start.resources };
   }
 
   /** Under the name that was asked for, or the first like `base` that is free. */

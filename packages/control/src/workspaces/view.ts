@@ -23,7 +23,7 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
     owner: row.owner,
     state: row.state,
     reason: row.reason,
-    template: row.template,
+    template: row.definition?.template?.name ?? row.template,
     repository: row.repository,
     ref: row.ref,
     folder: row.folder,

@@ -1,0 +1,107 @@
+import { DormouseError, type Logger } from "@dormouse/base";
+import type { Template } from "@dormouse/contract";
+import type { Actor } from "../accounts/actor.ts";
+import { openDefinition } from "../definitions/definition.ts";
+import { type HostConnection, remote } from "../host/client.ts";
+import type { WorkspaceService } from "../workspaces/service.ts";
+import { toTemplate } from "./catalogue.ts";
+import type { TemplateStore } from "./store.ts";
+
+/** Makes templates of workspaces, and removes them. */
+export interface TemplateBaker {
+  /**
+   * Makes a running workspace the next version of a template and deletes it. Its machine is booted anew first: nothing that
+   * was in its memory, such as a password that a git server was shown, is in the template.
+   * @throws DormouseError `failed_precondition` for a workspace that was created with an environment, `permission_denied`
+   *   for somebody else's template.
+   */
+  bake(actor: Actor, request: { name: string; workspace: string }): Promise<Template>;
+  /** @throws DormouseError `not_found`, `permission_denied`. */
+  remove(actor: Actor, name: string, version: number | undefined): Promise<void>;
+}
+
+/** The {@link TemplateBaker} on a host. */
+export function templateBaker(options: {
+  store: TemplateStore;
+  host: HostConnection;
+  workspaces: Pick<WorkspaceService, "running" | "delete">;
+  log: Logger;
+}): TemplateBaker {
+  const { store, host, workspaces, log } = options;
+
+  async function ownVersions(actor: Actor, name: string) {
+    const versions = await store.versions(name);
+    const other = versions.find(({ ownerId }) => ownerId !== actor.userId);
+    if (other) throw new DormouseError("permission_denied", `template ${name} is ${other.owner}'s`);
+    return versions;
+  }
+
+  return {
+    async bake(actor, { name, workspace }) {
+      if (name === "base") {
+        throw new DormouseError(
+          "invalid_argument",
+          "name is base: that template ships with the product; choose another name",
+        );
+      }
+      await ownVersions(actor, name);
+      const row = await workspaces.running(actor, workspace);
+      const variables = Object.keys(row.env);
+      if (variables.length > 0) {
+        throw new DormouseError(
+          "failed_precondition",
+          `workspace ${row.name} was created with an environment (${variables.join(", ")}), which may hold secrets: ` +
+            "bake from one without; the workspaces that start from the template are given theirs",
+        );
+      }
+      const { id: workspaceId, generation, vcpus, memoryMib, diskGib, repository, ref, folder } = row;
+      await remote(host.calls.machines.restart({ workspaceId, generation }));
+      const taken = { workspaceId, generation, reason: "fork" as const, name: `template ${name}` };
+      const snapshot = await remote(host.calls.machines.snapshot(taken));
+      const before = row.definition ?? openDefinition(false);
+      const definition = {
+        ...before,
+        stage: "decided" as const,
+        start: {
+          template: before.start?.template ?? row.template,
+          snapshot: { workspaceId, id: snapshot.id },
+          resources: { vcpus, memoryMib, diskGib },
+        },
+        hasRepository: repository !== null,
+        isPrebuild: false,
+        carried: false,
+      };
+      const template = { name, ownerId: actor.userId, workspaceId, snapshotId: snapshot.id };
+      const version = await store.add({ ...template, definition, repository, ref, folder });
+      await workspaces.delete(actor, workspaceId);
+      await dropOthers(workspaceId, snapshot.id);
+      log.info("template baked", { template: name, version, workspaceId });
+      const made = (await store.versions(name)).find((candidate) => candidate.version === version);
+      if (!made) throw new DormouseError("aborted", `template ${name} was deleted meanwhile`);
+      return toTemplate(made);
+    },
+    async remove(actor, name, version) {
+      const versions = await ownVersions(actor, name);
+      const chosen = versions.filter((row) => version === undefined || row.version === version);
+      if (chosen.length === 0) {
+        const what =
+          version === undefined ? `template ${JSON.stringify(name)}` : `version ${version} of template ${name}`;
+        throw new DormouseError("not_found", `there is no ${what}`);
+      }
+      for (const row of chosen) {
+        await store.remove(name, row.version);
+        await remote(host.calls.snapshots.delete({ workspaceId: row.workspaceId, id: row.snapshotId })).catch(
+          (error: unknown) => log.warn("a template's snapshot was left", { template: name, error }),
+        );
+      }
+    },
+  };
+
+  /** What its minutes left of the workspace that the template was. */
+  async function dropOthers(workspaceId: string, kept: string) {
+    const { snapshots } = await remote(host.calls.snapshots.list({ workspaceId }));
+    for (const { id } of snapshots) {
+      if (id !== kept) await remote(host.calls.snapshots.delete({ workspaceId, id }));
+    }
+  }
+}

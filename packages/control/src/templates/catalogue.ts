@@ -1,0 +1,73 @@
+import { DormouseError } from "@dormouse/base";
+import type { Template, TemplateInfo } from "@dormouse/contract";
+import { type HostConnection, remote } from "../host/client.ts";
+import type { TemplateRow, TemplateStore } from "./store.ts";
+
+/** The templates that workspaces can be created from. */
+export interface TemplateCatalogue {
+  /** Those that ship with the product, then those that were baked, in their newest version. */
+  list(): Promise<Template[]>;
+  /** All versions of one, newest first. @throws DormouseError `not_found` naming the templates there are. */
+  versions(name: string): Promise<Template[]>;
+  /** What a new workspace starts from. @throws DormouseError `not_found` naming the templates there are. */
+  get(name: string): Promise<{ shipped: TemplateInfo; baked: TemplateRow | undefined }>;
+}
+
+/** What exists is found without asking for that long; what is missing is always asked for. */
+const freshMs = 10_000;
+
+/** The {@link TemplateCatalogue} of one host. */
+export function templateCatalogue(host: HostConnection, store: TemplateStore): TemplateCatalogue {
+  let kept: { atMs: number; templates: TemplateInfo[] } | undefined;
+  async function shipped(isFresh: boolean) {
+    if (isFresh && kept && performance.now() - kept.atMs < freshMs) return kept.templates;
+    const { templates } = await remote(host.calls.templates.list({}, { signal: AbortSignal.timeout(10_000) }));
+    kept = { atMs: performance.now(), templates };
+    return templates;
+  }
+  async function list() {
+    const [own, baked] = await Promise.all([shipped(false), store.list()]);
+    return [...own.map(ofHost), ...baked.map(toTemplate)];
+  }
+  async function unknown(name: string): Promise<DormouseError> {
+    const names = (await list()).map((template) => template.name);
+    const there = names.length > 0 ? `the templates are: ${names.join(", ")}` : "there are none yet";
+    return new DormouseError("not_found", `template: there is no template ${JSON.stringify(name)}; ${there}`, {
+      details: { templates: names },
+    });
+  }
+  return {
+    list,
+    async versions(name) {
+      const own = (await shipped(true)).find((template) => template.name === name);
+      if (own) return [ofHost(own)];
+      const baked = await store.versions(name);
+      if (baked.length === 0) throw await unknown(name);
+      return baked.map(toTemplate);
+    },
+    async get(name) {
+      for (const isFresh of [true, false]) {
+        const own = await shipped(isFresh);
+        const found = own.find((template) => template.name === name);
+        if (found) return { shipped: found, baked: undefined };
+        const [base] = own;
+        const [newest] = await store.versions(name);
+        if (newest && base) return { shipped: base, baked: newest };
+      }
+      throw await unknown(name);
+    },
+  };
+}
+
+function ofHost({ name, createdMs, resources }: TemplateInfo): Template {
+  const createdAt = new Date(createdMs).toISOString();
+  return { name, version: 1, createdAt, owner: null, resources, repository: null, ref: null, folder: "/workspace" };
+}
+
+/** What the API shows of a template that was baked. */
+export function toTemplate(row: TemplateRow): Template {
+  const { name, version, createdAt, owner, definition, repository, ref, folder } = row;
+  const resources = definition.start?.resources;
+  if (!resources) throw new DormouseError("internal", `template ${name} does not say what it starts from`);
+  return { name, version, createdAt: createdAt.toISOString(), owner, resources, repository, ref, folder };
+}
