@@ -12,6 +12,14 @@ test("what there is to fetch is counted", () => {
   expect(() => checkImageManifest(manifest([layer, layer]), "app", 209)).toThrow("app is larger than 209 B: 210 B");
 });
 
+test("there may be 256 layers", () => {
+  const layers = Array.from({ length: 256 }, () => ({ ...layer, size: 1 }));
+  expect(checkImageManifest(manifest(layers), "app", 1000)).toBe(266);
+  expect(() => checkImageManifest(manifest([...layers, layer]), "app", 1000)).toThrow(
+    "app has 257 layers, of at most 256",
+  );
+});
+
 test("layers from elsewhere or of unknown kinds, and other artifacts, are refused", () => {
   const foreign = { ...layer, urls: ["https://registry.example/"] };
   expect(() => checkImageManifest(manifest([foreign]), "app", 1000)).toThrow(

@@ -8,7 +8,7 @@ import { DormouseError } from "@dormouse/base";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { fetchFeature, pullImage, resolveImage } from "../index.ts";
 import { type ImageFile, readImage } from "../testing/image-contents.ts";
-import { pushFeature, pushImage, pushIndex } from "../testing/push.ts";
+import { type Pushed, pushFeature, pushImage, pushIndex } from "../testing/push.ts";
 import { startRegistry, type TestRegistry, writeAuthFile } from "../testing/registry.ts";
 import { startProxy } from "../testing/registry-proxy.ts";
 import { entryTime, type TarEntry, tarOf } from "../testing/tar.ts";
@@ -17,8 +17,15 @@ import { imageArchitecture } from "./manifest.ts";
 
 let registry: TestRegistry;
 let cacheDir: string;
+let systems: Record<"debian" | "odd" | "musl", Pushed>;
 beforeAll(async () => {
   registry = await startRegistry();
+  // The first time on a machine, building these takes minutes; from then on they lie in the cache.
+  systems = {
+    debian: await pushDebianImage(registry),
+    odd: await pushOddUserImage(registry),
+    musl: await pushMuslImage(registry),
+  };
 });
 afterAll(() => registry.stop());
 beforeEach(async () => {
@@ -300,7 +307,7 @@ test("a registry that goes silent in the middle of a layer is asked again", asyn
   await using proxy = await startProxy(registry, { stopAfterBytes: 3_000_000 });
   const said: string[] = [];
   const progress = (event: { message: string }) => void said.push(event.message);
-  const pulled = await pullImage(await resolveImage(`${proxy.address}/silent`), { cacheDir, stallMs: 500, progress });
+  const pulled = await pullImage(await resolveImage(`${proxy.address}/silent`), { cacheDir, stallMs: 1500, progress });
   expect((await readImage(pulled.path)).file?.content).toBe("text");
   expect(said).toContain(`The registry failed; fetching the rest of ${proxy.address}/silent again`);
   expect(said.some((line) => /: [\d.]+ \w+ of 5\.7 MiB$/.test(line))).toBe(true);
@@ -319,14 +326,12 @@ test("cancelled in the middle nothing stays, and others were not held up", async
   expect((await artefacts()).map((name) => join(cacheDir, name, "image.erofs"))).toEqual([path]);
 });
 
-test("limits: of size as the manifest has it, unpacked, of layers and of time", async () => {
-  const bomb = { path: "zeros", content: Buffer.alloc(40_000_000) };
-  const many = Array.from({ length: 257 }, () => [file]);
+test("limits: of size as the manifest has it and unpacked, of time", async () => {
+  const bomb = { path: "zeros", content: Buffer.alloc(20_000_000) };
   const cases = [
     [[[noise(2_000_000)]], { maxBytes: 1_000_000 }, "gzip", "is larger than 977 KiB"],
     [[[bomb]], { maxBytes: 8_000_000 }, "gzip", "is larger than 7.6 MiB"],
     [[[bomb]], { maxBytes: 8_000_000 }, "zstd", "is larger than 7.6 MiB"],
-    [many, {}, "none", "has 257 layers, of at most 256"],
   ] as const;
   for (const [index, [layers, limits, compression, message]] of cases.entries()) {
     const { reference } = await pushImage(registry, { repository: `limit-${index}`, layers, compression });
@@ -342,16 +347,16 @@ test("limits: of size as the manifest has it, unpacked, of layers and of time", 
 });
 
 test("whole systems: Debian with a user of its own, and musl", async () => {
-  const debian = await resolveImage((await pushDebianImage(registry)).reference);
+  const debian = await resolveImage(systems.debian.reference);
   expect(debian.config).toMatchObject({ user: "", cmd: ["bash"] });
-  const odd = await pull((await pushOddUserImage(registry)).reference);
+  const odd = await pull(systems.odd.reference);
   expect(odd.config).toMatchObject({ user: "odd", workingDir: "/srv/odd" });
   const files = await readImage(odd.path);
   expect(files["usr/bin/bash"]).toMatchObject({ type: "f", mode: 0o755 });
   expect(files["usr/bin/su"]?.mode).toBe(0o4755);
   expect(files["srv/odd"]).toMatchObject({ type: "d", owner: "4242:4242" });
   expect(files["etc/passwd"]?.content).toMatch(/^root:.*^odd:x:4242:/ms);
-  const musl = await pull((await pushMuslImage(registry)).reference);
+  const musl = await pull(systems.musl.reference);
   expect(JSON.parse(musl.config.labels["devcontainer.metadata"] ?? "")).toHaveLength(2);
   expect((await readImage(musl.path))["bin/sh"]).toMatchObject({ type: "l", link: "/bin/busybox" });
 });
