@@ -1,8 +1,9 @@
 #!/bin/sh
 # Unpacks the image of an OCI layout, in namespaces of its own, on the host:
 #   unpack.sh FOLDER     FOLDER/layout, image `image`  ->  FOLDER/tree
-# umoci keeps hostile layers inside of the tree by itself. Should it ever fail to, there is nothing else to reach:
-# its root has the host's programs, read-only, and FOLDER, where no device can be opened.
+# umoci keeps most hostile layers inside of the tree by itself, but 0.4.7 follows a deletion of `..` (`.wh...`) out of it
+# and removes all it finds there. So it finds nothing: its root has the host's programs, read-only, and FOLDER, where no
+# device can be opened.
 set -eu
 folder=$1
 jail=$folder/jail

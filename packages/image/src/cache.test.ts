@@ -81,3 +81,25 @@ test("a file's hash is remembered until the file changes", async () => {
   await writeFile(path, "abd");
   expect(await fileHash(path, cacheDir)).not.toBe("ba7816bf8f01cfea414140de");
 });
+
+test("side by side, another of the same name does not wait, and the same one is built once", async () => {
+  const started = Promise.withResolvers<void>();
+  const slow = Promise.withResolvers<void>();
+  let builds = 0;
+  const build = async () => {
+    builds++;
+    started.resolve();
+    await slow.promise;
+  };
+  const recipe = { name: "thing", title: "Making a thing", sideBySide: { timeoutMs: 60_000 } };
+  const first = [
+    cached({ ...recipe, hash: "aaa", build }, { cacheDir }),
+    cached({ ...recipe, hash: "aaa", build }, { cacheDir }),
+  ];
+  await started.promise;
+  await cached({ ...recipe, hash: "bbb", build: async () => {} }, { cacheDir });
+  slow.resolve();
+  await Promise.all(first);
+  expect(builds).toBe(1);
+  expect((await artefacts()).sort()).toEqual(["thing-aaa", "thing-bbb"]);
+});

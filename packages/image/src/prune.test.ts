@@ -44,3 +44,25 @@ test("being asked for makes an artefact young again", async () => {
   await cached({ name: "kernel", hash: hash("d"), title: "", build }, { cacheDir });
   expect(await pruneArtifacts({ keep: [], unusedForMs: dayMs }, { cacheDir })).toEqual([]);
 });
+
+test("images and features go one by one; what killed pulls left goes, what is being pulled stays", async () => {
+  const doomed = await makeOld(`image-${hash("a")}`);
+  const kept = await makeOld(`image-${hash("b")}`);
+  const feature = await makeOld(`feature-${hash("c")}`);
+  await makeOld(`image-${hash("d")}.01234567.building`);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  const build = async () => {
+    started.resolve();
+    await promise;
+  };
+  const pulling = { name: "image", hash: hash("e"), title: "", build, sideBySide: { timeoutMs: 10_000 } };
+  const building = cached(pulling, { cacheDir });
+  await started.promise;
+  const keep = [{ hash: hash("b"), path: join(kept, "image.erofs"), config: {} }];
+  expect(await pruneArtifacts({ keep, unusedForMs: dayMs }, { cacheDir })).toEqual([doomed, feature]);
+  resolve();
+  await building;
+  const left = (await readdir(cacheDir)).filter((name) => !name.endsWith(".lock")).sort();
+  expect(left).toEqual([`image-${hash("b")}`, `image-${hash("e")}`]);
+});

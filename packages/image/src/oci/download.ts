@@ -41,7 +41,7 @@ export async function download(options: DownloadOptions): Promise<void> {
     try {
       return await attempt(options);
     } catch (error) {
-      const isCurable = error instanceof DormouseError && ["unavailable", "aborted"].includes(error.code);
+      const isCurable = error instanceof DormouseError && error.code === "unavailable";
       if (!isCurable || options.signal?.aborted) throw error;
       const bytes = (await sizesIn(options.layout)).whole;
       failures = bytes > wholeBytes ? 1 : failures + 1;
@@ -62,7 +62,7 @@ async function attempt(options: DownloadOptions): Promise<void> {
     if (bytes > options.maxBytes) throw tooLarge(options.name, bytes, options.maxBytes);
     if (bytes !== last.bytes) last = { bytes, atMs: performance.now() };
     else if (performance.now() - last.atMs > stallMs) {
-      throw new DormouseError("aborted", `the registry sent nothing of ${options.name} for ${stallMs} ms`);
+      throw new DormouseError("unavailable", `the registry sent nothing of ${options.name} for ${stallMs} ms`);
     }
     const fraction = Math.min(1, bytes / Math.max(1, options.expectedBytes));
     options.report(

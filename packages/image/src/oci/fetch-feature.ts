@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, type ErrorCode, formatBytes } from "@dormouse/base";
 import { contentHash } from "@dormouse/base/node";
@@ -50,12 +50,12 @@ export async function fetchFeature(
 }
 
 async function fetchFromRegistry(place: ImageReference, name: string, context: BuildContext & RegistryOptions) {
-  const text = await inspect("raw", place, context);
-  const digest = digestOf(text);
-  const layer = checkFeatureManifest(parseManifest(text, name), name);
+  const tagged = place.digest ? undefined : await inspect("raw", place, context);
+  const digest = place.digest ?? digestOf(tagged ?? "");
   const build = async (folder: string) => {
+    const manifest = tagged ?? (await inspect("raw", place, context));
+    const layer = checkFeatureManifest(parseManifest(manifest, name), name);
     const layout = join(folder, "layout");
-    await mkdir(layout);
     await copyToLayout({ ...place, digest }, layout, { ...context, timeoutMs });
     await rename(join(layout, "blobs", "sha256", layer.digest.slice("sha256:".length)), join(folder, "feature.tar"));
     await rm(layout, { recursive: true });

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import * as z from "zod";
-import { digestOf, type Manifest, parseManifest, tooLarge } from "./manifest.ts";
+import { digestOf, type Manifest, parseJson, parseManifest, tooLarge } from "./manifest.ts";
 
 const manifestType = "application/vnd.oci.image.manifest.v1+json";
 const gzipMagic = "1f8b";
@@ -68,8 +68,8 @@ function layerType(compression: "gzip" | "none"): string {
 
 async function readDiffIds(layout: string, manifest: Manifest, name: string): Promise<string[]> {
   const text = await readFile(blobPath(layout, manifest.config.digest), "utf8");
-  const parsed = z.object({ rootfs: z.object({ diff_ids: z.array(z.string()) }) }).safeParse(JSON.parse(text));
-  const diffIds = parsed.data?.rootfs.diff_ids ?? [];
+  const schema = z.object({ rootfs: z.object({ diff_ids: z.array(z.string()) }) });
+  const diffIds = schema.safeParse(parseJson(text, name)).data?.rootfs.diff_ids ?? [];
   if (diffIds.length !== manifest.layers.length) {
     throw damaged(name, `it has ${manifest.layers.length} layers, and its configuration lists ${diffIds.length}`);
   }

@@ -109,10 +109,7 @@ export function chooseManifest(index: ManifestIndex, name: string, architecture 
  * @throws DormouseError `failed_precondition` or, over a limit, `resource_exhausted`.
  */
 export function checkImageManifest(manifest: Manifest, name: string, maxBytes: number): number {
-  if (!configTypes.includes(manifest.config.mediaType)) {
-    const type = JSON.stringify(manifest.config.mediaType.slice(0, 100));
-    throw new DormouseError("failed_precondition", `${name} is no image of a container, but of type ${type}`);
-  }
+  checkIsImage(manifest, name);
   // Layers "with URLs" are fetched from wherever the image says; no Linux image has them.
   const odd = manifest.layers.find((layer) => !layerTypes.test(layer.mediaType) || (layer.urls?.length ?? 0) > 0);
   if (odd) {
@@ -126,6 +123,13 @@ export function checkImageManifest(manifest: Manifest, name: string, maxBytes: n
   const bytes = [manifest.config, ...manifest.layers].reduce((sum, { size }) => sum + size, 0);
   if (bytes > maxBytes) throw tooLarge(name, bytes, maxBytes);
   return bytes;
+}
+
+/** @throws DormouseError `failed_precondition` for other artifacts that registries keep, such as features. */
+export function checkIsImage(manifest: Manifest, name: string): void {
+  if (configTypes.includes(manifest.config.mediaType)) return;
+  const type = JSON.stringify(manifest.config.mediaType.slice(0, 100));
+  throw new DormouseError("failed_precondition", `${name} is no image of a container, but of type ${type}`);
 }
 
 /**
@@ -162,7 +166,8 @@ function splitVariable(text: string): [string, string] {
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-function parseJson(text: string, name: string): unknown {
+/** @throws DormouseError `failed_precondition` for what is no JSON. */
+export function parseJson(text: string, name: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import {
+  checkIsImage,
   chooseManifest,
   digestOf,
   type ImageConfig,
@@ -33,7 +34,7 @@ export async function resolveImage(
 ): Promise<ResolvedImage> {
   const place = parseImageReference(reference);
   const { digest, manifestDigest, manifest } = await readManifest(place, reference, options);
-  if (!/config|image\.v1/.test(manifest.config.mediaType)) throw noImage(reference, manifest);
+  checkIsImage(manifest, reference);
   const text = await inspect("config", { ...place, digest: manifestDigest }, options);
   return { reference, digest, config: parseImageConfig(text, reference) };
 }
@@ -54,9 +55,4 @@ export async function readManifest(
     throw new DormouseError("failed_precondition", `${name} is a list within a list, which cannot be used`);
   }
   return { digest, manifestDigest, manifest: inner };
-}
-
-function noImage(reference: string, manifest: Manifest): DormouseError {
-  const type = JSON.stringify(manifest.config.mediaType.slice(0, 100));
-  return new DormouseError("failed_precondition", `${reference} is no image of a container, but of type ${type}`);
 }

@@ -69,7 +69,12 @@ async function skopeo(
   const platform = ["--override-os", "linux", "--override-arch", imageArchitecture()];
   try {
     const { timeoutMs, signal, cwd } = options;
-    return await run("skopeo", [...platform, ...args], { timeoutMs, signal, cwd });
+    // Should this process be killed, the kernel ends skopeo too.
+    return await run("setpriv", ["--pdeathsig", "KILL", "--", "skopeo", ...platform, ...args], {
+      timeoutMs,
+      signal,
+      cwd,
+    });
   } catch (error) {
     // Whatever has no exit code did not come from skopeo: a time-out, the caller's signal, no skopeo at all.
     if (!(error instanceof DormouseError) || error.details.code === undefined) throw error;

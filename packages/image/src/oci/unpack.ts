@@ -51,6 +51,9 @@ async function umoci(options: {
   } catch (error) {
     options.signal.throwIfAborted();
     if (!(error instanceof DormouseError) || error.details.code === undefined) throw error;
+    // The kernel's answer to a file that would grow beyond what prlimit allows.
+    if (/: file too large$/i.test(error.message.trim()))
+      throw tooLarge(options.name, options.maxBytes, options.maxBytes);
     if (/no space left|disk quota exceeded/i.test(error.message)) {
       throw new DormouseError("resource_exhausted", `no space left on this host to unpack ${options.name}`, {
         cause: error,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
+import { gzip } from "node:zlib";
 import { contentHash, run } from "@dormouse/base/node";
 import { type BuildContext, cached } from "../cache.ts";
 import { guestRelease, guestSources, hostMirror } from "../debian.ts";
@@ -44,10 +44,9 @@ export async function pushMuslImage(registry: TestRegistry, context: BuildContex
 /** {@link pushDebianImage}'s with the user `odd` (4242:4242, `/srv/odd`, bash) and as that user, as `odd-user`. */
 export async function pushOddUserImage(registry: TestRegistry, context: BuildContext = {}): Promise<Pushed> {
   const base = await debianLayer(context);
-  const accounts = await accountsOf(base.gzipped);
   const users: TarEntry[] = [
-    { path: "etc/passwd", content: `${accounts.passwd}odd:x:4242:4242:Odd:/srv/odd:/bin/bash\n` },
-    { path: "etc/group", content: `${accounts.group}odd:x:4242:\n` },
+    { path: "etc/passwd", content: `${base.passwd}odd:x:4242:4242:Odd:/srv/odd:/bin/bash\n` },
+    { path: "etc/group", content: `${base.group}odd:x:4242:\n` },
     { path: "srv/odd/", uid: 4242, gid: 4242, mode: 0o700 },
     { path: "srv/odd/.profile", uid: 4242, gid: 4242, content: "export FROM_PROFILE=odd\n" },
   ];
@@ -56,12 +55,6 @@ export async function pushOddUserImage(registry: TestRegistry, context: BuildCon
     layers: [base, users],
     config: { User: "odd", Env: [path], WorkingDir: "/srv/odd", Cmd: ["bash"] },
   });
-}
-
-async function accountsOf(gzipped: Buffer): Promise<{ passwd: string; group: string }> {
-  const tar = await promisify(gunzip)(gzipped);
-  const read = async (file: string) => (await run("tar", ["-xO", "-f", "-", `./etc/${file}`], { input: tar })).stdout;
-  return { passwd: await read("passwd"), group: await read("group") };
 }
 
 async function debianLayer(context: BuildContext) {
@@ -74,10 +67,15 @@ async function debianLayer(context: BuildContext) {
     const options = ["--mode=root", "--variant=apt", "--format=tar", '--aptopt=Acquire::Languages "none"', ...excluded];
     const args = ["--pdeathsig", "KILL", "--", "unshare", ...isolation, "mmdebstrap", ...options];
     await run("setpriv", [...args, guestRelease, tar, list], { timeoutMs: 600_000, signal: context.signal });
+    for (const file of ["passwd", "group"]) {
+      await writeFile(join(folder, file), (await run("tar", ["-xO", "-f", tar, `./etc/${file}`])).stdout);
+    }
     await finish(folder, tar);
     await rm(list);
   };
-  return layerIn(await cachedLayer("debian", ["1", sources, ...excluded], build, context));
+  const folder = await cachedLayer("debian", ["2", sources, ...excluded], build, context);
+  const [passwd, group] = await Promise.all(["passwd", "group"].map((file) => readFile(join(folder, file), "utf8")));
+  return { ...(await layerIn(folder)), passwd, group };
 }
 
 const hello = '#include <stdio.h>\nint main(void) { puts("hello from musl"); return 0; }\n';
