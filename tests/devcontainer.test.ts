@@ -1,11 +1,16 @@
 // A repository's devcontainer.json decides its workspace: image, features, users, environment, hooks; with a real registry
 // on this machine and real machines.
 
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "@dormouse/base/node";
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { pushFeature } from "../packages/image/src/testing/push.ts";
 import { startRegistry, type TestRegistry } from "../packages/image/src/testing/registry.ts";
-import { pushDebianImage, pushMuslImage, pushOddUserImage } from "../packages/image/src/testing/test-images.ts";
+import { pushMuslImage, pushOddUserImage } from "../packages/image/src/testing/test-images.ts";
+import { dormouse } from "./support/dormouse.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 import { createPretendInternet, type PretendInternet } from "./support/pretend-internet.ts";
@@ -13,14 +18,13 @@ import { createPretendInternet, type PretendInternet } from "./support/pretend-i
 let registry: TestRegistry;
 let internet: PretendInternet;
 let platform: TestPlatform;
-let images: { debian: string; musl: string; odd: string };
+let images: { musl: string; odd: string };
 
 beforeAll(async () => {
   registry = await startRegistry();
   internet = await createPretendInternet();
   const context = { cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse" };
   images = {
-    debian: (await pushDebianImage(registry, context)).reference,
     musl: (await pushMuslImage(registry, context)).reference,
     odd: (await pushOddUserImage(registry, context)).reference,
   };
@@ -48,7 +52,7 @@ beforeAll(async () => {
     },
   });
   platform = await startTestPlatform({
-    devcontainer: { hookTimeoutSeconds: 20, featureNamespace: `${registry.address}/features` },
+    devcontainer: { hookTimeoutSeconds: 10, featureNamespace: `${registry.address}/features` },
   });
 });
 afterAll(async () => {
@@ -75,7 +79,8 @@ describe("a repository with a devcontainer.json", () => {
   it("opens with its image, features, ports and hooks, and the second time from what was built", async () => {
     const definition = {
       name: "app",
-      image: images.debian,
+      image: images.odd,
+      containerUser: "root",
       features: { node: { version: "22" }, git: {} },
       forwardPorts: [3000, 5432, 6379],
       portsAttributes: { "3000": { label: "web" }, "5432": { label: "database" } },
@@ -249,7 +254,7 @@ describe("a definition that cannot be applied", () => {
     const hanging = await open("hanging-hook", { updateContentCommand: "echo waiting; sleep 600" });
     await using third = hanging.workspace;
     expect(third.info.devcontainer?.problem?.message).toBe(
-      "updateContentCommand took longer than 20.0 s and was ended: waiting",
+      "updateContentCommand took longer than 10.0 s and was ended: waiting",
     );
     expect((await third.exec("pgrep -c sleep || true; ls /tmp/never")).stdout).toBe("0\n");
   });
@@ -257,19 +262,78 @@ describe("a definition that cannot be applied", () => {
   it("after a correction it is applied by a rebuild, and the repository is as it was", async () => {
     const { workspace } = await open(
       "corrected",
-      { image: images.debian, remoteUser: "nobody-here" },
+      { image: images.odd, remoteUser: "nobody-here" },
       { "a.txt": "here\n" },
     );
     await using _ = workspace;
     await workspace.exec("echo changed >>a.txt; touch ~/gone");
     await workspace.files.write(
       `${workspace.info.folder}/.devcontainer/devcontainer.json`,
-      JSON.stringify({ image: images.debian }),
+      JSON.stringify({ image: images.odd }),
     );
     await workspace.rebuild();
     expect(workspace.info.devcontainer?.problem).toBeNull();
     expect((await workspace.exec("cat a.txt; id -un; ls /home/dev/gone 2>&1")).stdout).toMatch(
-      /^here\nchanged\nroot\n.*No such file/,
+      /^here\nchanged\nodd\n.*No such file/,
     );
+  });
+});
+
+describe("a template", () => {
+  const definition = {
+    onCreateCommand: "echo set up >~/set-up; echo $HISTFILE >/dev/null",
+    postCreateCommand: "echo mine >~/mine",
+  };
+
+  it("is a machine that was set up once; what opened the repository is nowhere in it", async () => {
+    const { connection } = platform;
+    const files = { ".devcontainer.json": JSON.stringify(definition), "README.md": "canary-in-the-repository\n" };
+    const repository = await internet.addRepository("private/secret-app", files);
+    const script = join(await mkdtemp(join(tmpdir(), "dormouse-bake-")), "set-up.sh");
+    await writeFile(script, "#!/bin/sh\nset -e\ncat README.md >/dev/null\necho script in $PWD >~/script\n");
+    const withPassword = repository.replace("http://", "http://ada:lovelace@");
+    const bake = () =>
+      dormouse(platform, ["template", "bake", "secret-app", "--from", withPassword, "--script", script]);
+    const first = await bake();
+    expect(first).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("secret-app version 1 is baked") });
+    expect((await Workspace.list({ connection })).map(({ name }) => name)).not.toContain("secret-app");
+
+    const beganMs = performance.now();
+    await using workspace = await Workspace.create({ connection, template: "secret-app", env: { MINE: "1" } });
+    process.stderr.write(`created from a template in ${Math.round(performance.now() - beganMs)} ms\n`);
+    expect(workspace.info).toMatchObject({ template: "secret-app", repository, name: "secret-app" });
+    const seen = "cat README.md ~/set-up ~/script; echo $MINE; git status --short; git remote get-url origin";
+    expect((await workspace.exec(seen)).stdout).toBe(
+      `canary-in-the-repository\nset up\nscript in /workspaces/secret-app\n1\n${repository}\n`,
+    );
+    await eventually("the command of one's own", async () => (await workspace.exec("cat ~/mine")).stdout === "mine\n");
+
+    // Every byte of what it started from: its memory, its devices, its drive.
+    const machines = join(platform.dataDir, "data/machines");
+    const holding = async (text: string) =>
+      (await run("grep", ["-rlaF", text, machines], { okCodes: [0, 1, 2], timeoutMs: 120_000 })).stdout.trim();
+    expect(await holding("canary-in-the-repository")).not.toBe("");
+    expect(await holding("ada:lovelace")).toBe("");
+    expect(await holding("lovelace")).toBe("");
+
+    expect((await bake()).stdout).toContain("secret-app version 2 is baked");
+    expect((await workspace.exec("cat ~/script")).exitCode).toBe(0);
+    const { versions } = await connection.api.templates.get({ template: "secret-app" });
+    expect(versions.map(({ version }) => version)).toEqual([2, 1]);
+    expect(await dormouse(platform, ["template", "delete", "secret-app"])).toMatchObject({ exitCode: 0 });
+    await expect(Workspace.create({ connection, template: "secret-app" })).rejects.toThrow(
+      'template: there is no template "secret-app"; the templates are: base',
+    );
+  });
+
+  it("is not made of what may hold secrets, and not of what is not there", async () => {
+    const { connection } = platform;
+    await using workspace = await Workspace.create({ connection, env: { TOKEN: "secret" } });
+    await expect(workspace.bake("leaky")).rejects.toThrow(
+      /created with an environment \(TOKEN\), which may hold secrets/,
+    );
+    await expect(workspace.bake("base")).rejects.toThrow(/name is base/);
+    await expect(workspace.bake("No Name")).rejects.toThrow(/name: a name has small letters/);
+    expect((await workspace.exec("echo $TOKEN")).stdout).toBe("secret\n");
   });
 });
