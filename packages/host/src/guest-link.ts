@@ -114,5 +114,5 @@ async function identify(guest: GuestAddress, identity: Identity, signal: AbortSi
   const { token, hostname, machineId, bootId, env, folder } = identity;
   const content = JSON.stringify({ env, folder });
   const entropy = randomBytes(64);
-  await guest.spawner.identify({ timeMs: Date.now(), hostname, machineId, bootId, entropy, token, content }, signal);
+  await guest.spawner.identify({ nowMs: Date.now, hostname, machineId, bootId, entropy, token, content }, signal);
 }
