@@ -137,7 +137,7 @@ const throughStarter: Way = {
   name: "starter",
   first: ({ spawner, token }) =>
     spawner.identify({
-      timeMs: Date.now(),
+      nowMs: Date.now,
       hostname: "floor",
       machineId: "0".repeat(32),
       bootId: randomUUID(),

@@ -82,6 +82,12 @@ int process_serve(int socket, struct request *request, const struct place *place
 /* Does one privileged operation and answers it. */
 void operation_serve(int socket, uint8_t type, char *payload, size_t size, const struct place *place);
 
+/*
+ * Sets the wall clock by what the client answers; by `told`, nanoseconds since the epoch, where it does not. Without
+ * `is_answered` nobody is asked, without `privileged` nothing is set. EPROTO for an answer that is none.
+ */
+int clock_set(int socket, const char *told, bool is_answered, bool privileged);
+
 /* Opens the listening socket at `path`, for root alone. Negative errno on failure. */
 int spawner_listen(const char *path);
 /* Opens one that takes connections over the network from who knows the token. Negative errno on failure. */

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ENTROPY_BYTES 512
@@ -52,17 +51,6 @@ static int reseed(const char *hex)
 		error = errno;
 	close(fd);
 	return error;
-}
-
-static int set_clock(const char *nanoseconds)
-{
-	char *end;
-	errno = 0;
-	unsigned long long value = strtoull(nanoseconds, &end, 10);
-	if (*nanoseconds < '0' || *nanoseconds > '9' || *end || errno)
-		return EINVAL;
-	struct timespec time = { .tv_sec = (time_t)(value / 1000000000), .tv_nsec = (long)(value % 1000000000) };
-	return clock_settime(CLOCK_REALTIME, &time) != 0 ? errno : 0;
 }
 
 static int write_at(int directory, const char *name, const char *text)
@@ -171,15 +159,18 @@ static bool is_name(const char *text, size_t limit)
 	return length > 0 && length <= limit && !text[length];
 }
 
-static int identify(char *payload, size_t size, const struct place *place, const char **stage)
+static int identify(int socket, char *payload, size_t size, const struct place *place, const char **stage)
 {
 	const char *time = NULL, *host = NULL, *machine = NULL, *boot = NULL, *entropy = NULL, *token = NULL, *content = NULL;
+	bool is_answered = false;
 	*stage = "identity";
 	if (size == 0 || payload[size - 1] != 0)
 		return EINVAL;
 	for (char *at = payload; at < payload + size; at += strlen(at) + 1) {
 		if (*at == 't')
 			time = at + 1;
+		else if (*at == 'q')
+			is_answered = true;
 		else if (*at == 'h')
 			host = at + 1;
 		else if (*at == 'm')
@@ -206,14 +197,14 @@ static int identify(char *payload, size_t size, const struct place *place, const
 		error = reseed(entropy);
 		if (error)
 			return error;
-		*stage = "clock";
-		error = set_clock(time);
-		if (error)
-			return error;
-		*stage = "hostname";
-		if (sethostname(host, strlen(host)) != 0)
-			return errno;
 	}
+	*stage = "clock";
+	error = clock_set(socket, time, is_answered, place->privileged);
+	if (error)
+		return error;
+	*stage = "hostname";
+	if (place->privileged && sethostname(host, strlen(host)) != 0)
+		return errno;
 	*stage = "names";
 	if (place->user_root)
 		error = put_names(place->user_root, host, machine);
@@ -236,7 +227,7 @@ void operation_serve(int socket, uint8_t type, char *payload, size_t size, const
 	int error = 0;
 	switch (type) {
 	case FRAME_IDENTITY:
-		error = identify(payload, size, place, &stage);
+		error = identify(socket, payload, size, place, &stage);
 		break;
 	case FRAME_FREEZE:
 		error = freeze(place);

@@ -28,6 +28,13 @@
  * FRAME_RELEASE hands a process to another client: its output stops, FRAME_RELEASED names an abstract unix socket, and
  * whoever connects there first has the process from then on, beginning with FRAME_STARTED. The first connection must
  * stay open until then. One that was too late is answered by FRAME_EXIT alone.
+ *
+ * A machine that was just restored gets to FRAME_IDENTITY long after it was written: under emulation its kernel first
+ * runs through the network's code again. So FRAME_CLOCK asks for the time again in between, and FRAME_TIME answers it; a
+ * second and a third time when the answer took long, and the quickest one counts. Nothing of the user's runs meanwhile.
+ * Where no answer comes, two seconds long or because the client has stopped sending, the clock is set by the answer
+ * before it, else by t, and the identity goes on; an answer that comes later is dropped. One that is malformed ends the
+ * identity with FRAME_ERROR, as anything does that is wrong with it: user processes go on standing still.
  */
 #ifndef DORMOUSE_PROTOCOL_H
 #define DORMOUSE_PROTOCOL_H
@@ -39,11 +46,12 @@ enum frame {
 	FRAME_RESIZE = 4, /* u16 columns, u16 rows */
 	FRAME_SIGNAL = 5, /* u8 signal number */
 	FRAME_RELEASE = 6,
+	FRAME_TIME = 7, /* u64 nanoseconds since the epoch: answers FRAME_CLOCK */
 
 	/* Privileged operations, answered with FRAME_DONE or FRAME_ERROR. */
 	/*
-	 * Records: t nanoseconds since the epoch, h host name, m machine-id, b boot id, r entropy in hex, k token, j what the
-	 * agent is to know, as it finds it in its identity file. Ends a FRAME_FREEZE.
+	 * Records: t nanoseconds since the epoch, q the client answers FRAME_CLOCK, h host name, m machine-id, b boot id, r
+	 * entropy in hex, k token, j what the agent is to know, as it finds it in its identity file. Ends a FRAME_FREEZE.
 	 */
 	FRAME_IDENTITY = 16,
 	FRAME_FREEZE = 17,   /* user processes stand still */
@@ -61,6 +69,7 @@ enum frame {
 	FRAME_STDIN_TAKEN = 70, /* u32 bytes */
 	FRAME_DONE = 71,
 	FRAME_RELEASED = 72,    /* the name, without the NUL byte that it begins with */
+	FRAME_CLOCK = 73,       /* what time is it; only while a FRAME_IDENTITY with a q is served */
 };
 
 #define FRAME_HEADER 5
@@ -69,6 +78,9 @@ enum frame {
 #define STDIN_WINDOW 65536
 #define OUTPUT_BYTES 65536
 #define TOKEN_BYTES 256
+#define TIME_BYTES 8
+/* In one identity, at most. */
+#define CLOCK_QUESTIONS 3
 /* A UUID as the kernel writes it. */
 #define BOOT_ID_BYTES 36
 

@@ -126,8 +126,8 @@ __attribute__((noreturn)) static void serve(int socket, const struct place *plac
 			has_entered = true;
 			socket = process_serve(socket, &request, place);
 			request_free(&request);
-		} else if (type < FRAME_STDIN || type > FRAME_RELEASE) {
-			/* Those between were meant for a process that had just ended, and are dropped. */
+		} else if (type < FRAME_STDIN || type > FRAME_TIME) {
+			/* Those between were meant for a process that had just ended, or came too late, and are dropped. */
 			operation_serve(socket, type, payload, size, place);
 		}
 		free(payload);

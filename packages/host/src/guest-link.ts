@@ -116,5 +116,5 @@ async function identify(guest: GuestAddress, identity: Identity, signal: AbortSi
   const { token, hostname, machineId, bootId, env, folder, user } = identity;
   const content = JSON.stringify({ env, folder, user });
   const entropy = randomBytes(64);
-  await guest.spawner.identify({ timeMs: Date.now(), hostname, machineId, bootId, entropy, token, content }, signal);
+  await guest.spawner.identify({ nowMs: Date.now, hostname, machineId, bootId, entropy, token, content }, signal);
 }

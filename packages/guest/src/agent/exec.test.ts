@@ -219,7 +219,7 @@ describe("the agent's door", () => {
       const entropy = Buffer.alloc(32, 7);
       const names = { hostname: "ws-test", machineId, bootId: randomUUID() };
       return spawner
-        .identify({ ...names, timeMs: Date.now(), entropy, token, content: JSON.stringify(content) })
+        .identify({ ...names, nowMs: Date.now, entropy, token, content: JSON.stringify(content) })
         .finally(() => spawner.close());
     };
     const first = other.address.token;

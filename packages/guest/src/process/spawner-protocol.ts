@@ -11,6 +11,7 @@ export const frame = {
   resize: 4,
   signal: 5,
   release: 6,
+  time: 7,
   identity: 16,
   freeze: 17,
   thaw: 18,
@@ -25,12 +26,15 @@ export const frame = {
   stdinTaken: 70,
   done: 71,
   released: 72,
+  clock: 73,
 } as const;
 
 /** Bytes of a frame before its payload. */
 export const headerBytes = 5;
 /** Input that may be on the way at once. */
 export const stdinWindowBytes = 65_536;
+/** How often a machine asks for the time during one identity at most. */
+export const clockQuestions = 3;
 /** Largest request of the spawner. */
 const maxRequestBytes = 2 * 1024 * 1024 + 65_536;
 /** Largest frame it sends. */
@@ -43,6 +47,18 @@ export function encodeFrame(type: number, payload: Uint8Array = Buffer.alloc(0))
   bytes[4] = type;
   bytes.set(payload, headerBytes);
   return bytes;
+}
+
+/** The answer to `clock`: milliseconds since the epoch go as nanoseconds. */
+export function encodeTime(timeMs: number): Buffer {
+  const payload = Buffer.alloc(8);
+  payload.writeBigUInt64LE(nanosecondsOf(timeMs));
+  return encodeFrame(frame.time, payload);
+}
+
+/** Exact to the microsecond, which is what a number of milliseconds can hold. */
+export function nanosecondsOf(timeMs: number): bigint {
+  return BigInt(Math.round(timeMs * 1000)) * 1000n;
 }
 
 /** A payload of records: one key letter, a value, a NUL each. Undefined when it is larger than the spawner takes. */

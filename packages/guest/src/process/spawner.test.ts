@@ -1,10 +1,12 @@
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { constants } from "node:os";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { connectAs, startTestAgent, type TestAgent } from "../agent/test-agent.ts";
 import { createSpawner, type ProcessExit } from "./spawner.ts";
-import { encodeFrame, encodeRecords, frame } from "./spawner-protocol.ts";
+import { encodeFrame, encodeRecords, encodeTime, frame, frameReader } from "./spawner-protocol.ts";
 
 let agent: TestAgent;
 beforeAll(async () => {
@@ -73,6 +75,11 @@ async function startScript(script: string) {
   };
 }
 
+/** Destroyed at the end of its block. */
+function disposable(socket: Socket): Socket & Disposable {
+  return Object.assign(socket, { [Symbol.dispose]: () => void socket.destroy() });
+}
+
 /** Takes a released process over as the agent does. */
 async function adopt(name: string) {
   const spawner = createSpawner(() => connect(agent.spawnSocket));
@@ -124,6 +131,138 @@ describe("a process that is handed over", () => {
     using script = await startScript("exit 4");
     expect((await script.exit).exitCode).toBe(4);
     expect(await script.process.release()).toBeUndefined();
+  });
+});
+
+/** An identity that changes nothing of the agent's; with `q` the spawner asks for the time. */
+const identityFrame = (options: { asks: boolean }) =>
+  encodeFrame(
+    frame.identity,
+    encodeRecords([
+      ["t", "1000000000"],
+      ...(options.asks ? [["q", ""] as const] : []),
+      ["h", "ws-test"],
+      ["m", "0".repeat(32)],
+      ["r", "00"],
+      ["k", agent.address.token],
+      ["j", "{}"],
+    ]),
+  );
+
+/** What comes until the first frame that is no question for the time; each question is given to `onQuestion`. */
+function untilAnswered(socket: Socket, onQuestion: () => void) {
+  return new Promise<{ questions: number; type: number; content: Buffer }>((resolve, reject) => {
+    let questions = 0;
+    const read = frameReader((type, content) => {
+      if (type !== frame.clock) return resolve({ questions, type, content });
+      questions++;
+      onQuestion();
+    });
+    socket.removeAllListeners("data").on("data", read).once("error", reject);
+  });
+}
+
+describe("the clock of an identity", () => {
+  it("is what the client says when the machine gets to it", async () => {
+    const spawner = createSpawner(() => connectAs(agent, agent.address.token));
+    const nowMs = vi.fn(() => Date.now());
+    const names = { hostname: "ws-test", machineId: "0".repeat(32), bootId: randomUUID() };
+    const { token } = agent.address;
+    await spawner.identify({ ...names, nowMs, entropy: Buffer.alloc(32, 7), token, content: "{}" });
+    spawner.close();
+    // Once for the frame, then for each question.
+    expect(nowMs.mock.calls.length).toBeGreaterThanOrEqual(2);
+    expect(nowMs.mock.calls.length).toBeLessThanOrEqual(4);
+  });
+
+  it("is asked for again when the answer took long, three times at most", async () => {
+    using socket = disposable(connect(agent.spawnSocket));
+    const answers = untilAnswered(socket, () => {
+      setTimeout(() => socket.write(encodeTime(Date.now())), 20);
+    });
+    socket.write(identityFrame({ asks: true }));
+    expect(await answers).toMatchObject({ questions: 3, type: frame.done });
+  });
+
+  it("is asked of nobody who does not say that there will be an answer, and of nobody without the token", async () => {
+    using silent = disposable(connect(agent.spawnSocket));
+    silent.write(identityFrame({ asks: false }));
+    expect(await untilAnswered(silent, () => {})).toMatchObject({ questions: 0, type: frame.done });
+    using stranger = disposable(connectAs(agent, "another token"));
+    stranger.write(identityFrame({ asks: true }));
+    expect(await untilAnswered(stranger, () => {})).toMatchObject({ questions: 0, type: frame.error });
+  });
+
+  it("is the identity's own when no answer comes; one that comes late harms nothing", async () => {
+    using socket = disposable(connect(agent.spawnSocket));
+    socket.write(identityFrame({ asks: true }));
+    expect(await untilAnswered(socket, () => {})).toMatchObject({ questions: 1, type: frame.done });
+    socket.write(encodeTime(Date.now()));
+    socket.write(encodeFrame(frame.start, encodeRecords([["a", "true"]])));
+    expect(await untilAnswered(socket, () => {})).toMatchObject({ questions: 0, type: frame.started });
+  });
+
+  it("is the identity's own when the client only listens", async () => {
+    using socket = disposable(connect(agent.spawnSocket));
+    socket.end(identityFrame({ asks: true }));
+    expect(await untilAnswered(socket, () => {})).toMatchObject({ questions: 1, type: frame.done });
+  });
+
+  it("is refused, and the identity with it, when the answer is none", async () => {
+    const time = encodeTime(Date.now());
+    const wrong = {
+      "another frame": encodeFrame(frame.stdin, Buffer.alloc(8)),
+      "too short": encodeFrame(frame.time, Buffer.alloc(7)),
+      "too long": encodeFrame(frame.time, Buffer.alloc(9)),
+      "a part of one": time.subarray(0, 9),
+    };
+    for (const [name, bytes] of Object.entries(wrong)) {
+      using socket = disposable(connect(agent.spawnSocket));
+      const answer = untilAnswered(socket, () => socket.end(bytes));
+      socket.write(identityFrame({ asks: true }));
+      const { questions, type, content } = await answer;
+      expect({ questions, type }, name).toEqual({ questions: 1, type: frame.error });
+      expect(content.readUInt32LE(0), name).toBe(constants.errno.EPROTO);
+      expect(content.toString("utf8", 4), name).toBe("clock");
+    }
+    expect(await output(["echo", "alive"])).toBe("alive\n");
+  });
+});
+
+describe("a client", () => {
+  /** What an identity comes to in a machine that answers it with these bytes. */
+  async function identifyWith(bytes: Buffer) {
+    const server = createServer((socket) => {
+      socket.on("error", () => {}).once("data", () => socket.write(bytes));
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const spawner = createSpawner(() => connect((server.address() as AddressInfo).port, "127.0.0.1"));
+    const nowMs = vi.fn(() => 0);
+    const names = { hostname: "ws-test", machineId: "0".repeat(32), bootId: randomUUID(), token: "token" };
+    const error = await spawner.identify({ ...names, nowMs, entropy: Buffer.alloc(32), content: "{}" }).then(
+      () => undefined,
+      (error) => error,
+    );
+    spawner.close();
+    server.close();
+    return { error, answers: nowMs.mock.calls.length - 1 };
+  }
+
+  it("answers three questions for the time, and no more", async () => {
+    const questions = (count: number) => Buffer.concat(Array.from({ length: count }, () => encodeFrame(frame.clock)));
+    const done = encodeFrame(frame.done);
+    expect(await identifyWith(Buffer.concat([questions(3), done]))).toEqual({ error: undefined, answers: 3 });
+    const { error, answers } = await identifyWith(questions(1000));
+    expect(error).toMatchObject({ code: "internal", message: "identify: the spawner sent a frame of type 73" });
+    expect(answers).toBe(3);
+  });
+
+  it("fails with the operation when what comes cannot be read", async () => {
+    const huge = Buffer.alloc(5, 0xff);
+    for (const bytes of [huge, encodeFrame(frame.error), encodeFrame(frame.started, Buffer.alloc(4))]) {
+      expect((await identifyWith(bytes)).error).toMatchObject({ code: "internal" });
+    }
   });
 });
 

@@ -1,7 +1,16 @@
 import { connect, type Socket } from "node:net";
 import { constants } from "node:os";
 import { DormouseError, type ErrorCode } from "@dormouse/base";
-import { encodeFrame, encodeRecords, frame, frameReader, stdinWindowBytes } from "./spawner-protocol.ts";
+import {
+  clockQuestions,
+  encodeFrame,
+  encodeRecords,
+  encodeTime,
+  frame,
+  frameReader,
+  nanosecondsOf,
+  stdinWindowBytes,
+} from "./spawner-protocol.ts";
 
 /** What to run, and as whom. */
 export interface SpawnRequest {
@@ -66,8 +75,8 @@ export interface ReleasedProcess {
 
 /** What a machine is told after every start. */
 export interface MachineIdentity {
-  /** Wall clock, milliseconds since the epoch. */
-  timeMs: number;
+  /** The wall clock, milliseconds since the epoch. Read again when the machine gets to setting its own. */
+  nowMs: () => number;
   hostname: string;
   /** 32 hex characters. */
   machineId: string;
@@ -95,7 +104,7 @@ export interface Spawner {
   adopt(name: string, handlers: SpawnHandlers): Promise<SpawnedProcess>;
   /**
    * Reseeds the kernel's randomness, sets the clock, writes the machine's names and its identity file, and lets user
-   * processes go on.
+   * processes go on. The clock is off by half of a round trip at most, however long the machine took until then.
    */
   identify(identity: MachineIdentity, signal?: AbortSignal): Promise<void>;
   operate(operation: "freeze" | "thaw" | "sync" | "powerOff"): Promise<void>;
@@ -144,9 +153,10 @@ export function createSpawner(open: () => Socket): Spawner {
       return start({ socket: take(), giveBack, request, payload, handlers, signal });
     },
     adopt: (name, handlers) => start({ socket: connect(`\0${name}`), giveBack, handlers }),
-    async identify({ timeMs, hostname, machineId, bootId, entropy, token, content }, signal) {
+    async identify({ nowMs, hostname, machineId, bootId, entropy, token, content }, signal) {
       const payload = encodeRecords([
-        ["t", String(BigInt(Math.round(timeMs * 1000)) * 1000n)],
+        ["t", String(nanosecondsOf(nowMs()))],
+        ["q", ""],
         ["h", hostname],
         ["m", machineId],
         ["b", bootId],
@@ -156,7 +166,7 @@ export function createSpawner(open: () => Socket): Spawner {
       ]);
       if (!payload) throw tooLong();
       const socket = open();
-      await ask(socket, "identify", encodeFrame(frame.identity, payload), signal);
+      await ask(socket, "identify", encodeFrame(frame.identity, payload), { nowMs, signal });
       // The first process finds a connection that is there already.
       giveBack(socket);
     },
@@ -184,23 +194,45 @@ function listen(socket: Socket, listeners: Listeners): void {
   listening.set(socket, listeners);
 }
 
-/** One operation on a connection; it fails with it. */
-function ask(socket: Socket, name: string, bytes: Buffer, signal?: AbortSignal): Promise<void> {
+/** What a machine sends that cannot be read fails what it was sent for, and nothing else. */
+function guarded(read: (chunk: Buffer) => void, fail: (error: DormouseError) => void): (chunk: Buffer) => void {
+  return (chunk) => {
+    try {
+      read(chunk);
+    } catch (error) {
+      fail(DormouseError.from(error));
+    }
+  };
+}
+
+/** One operation on a connection; it fails with it. With `nowMs` it answers the question for the time meanwhile. */
+function ask(
+  socket: Socket,
+  name: string,
+  bytes: Buffer,
+  { nowMs, signal }: { nowMs?: () => number; signal?: AbortSignal | undefined } = {},
+): Promise<void> {
   return new Promise<void>((resolve, reject) => {
     const fail = (error: DormouseError) => {
       socket.destroy();
       reject(error);
     };
     const onAbort = () => fail(DormouseError.from(signal?.reason, "cancelled"));
+    let questions = 0;
     const onAnswer = (answer: number, content: Buffer) => {
+      // One that asks without end and never reads would have the answers pile up here.
+      if (answer === frame.clock && nowMs && questions++ < clockQuestions) {
+        return void socket.write(encodeTime(nowMs()));
+      }
       signal?.removeEventListener("abort", onAbort);
       if (answer === frame.done) resolve();
-      else fail(operationError(name, content));
+      else if (answer === frame.error) fail(operationError(name, content));
+      else fail(new DormouseError("internal", `${name}: the spawner sent a frame of type ${answer}`));
     };
     listen(socket, {
       error: (cause) => fail(unreachable(cause)),
       close: () => fail(unreachable()),
-      data: frameReader(onAnswer),
+      data: guarded(frameReader(onAnswer), fail),
     });
     signal?.addEventListener("abort", onAbort, { once: true });
     if (signal?.aborted) onAbort();
@@ -303,14 +335,7 @@ function start({ socket, giveBack, handlers, request, payload, signal }: Start):
           return fail(new DormouseError("internal", `the spawner sent a frame of unknown type ${type}`));
       }
     };
-    const read = frameReader(onFrame);
-    const data = (chunk: Buffer) => {
-      try {
-        read(chunk);
-      } catch (error) {
-        fail(DormouseError.from(error));
-      }
-    };
+    const data = guarded(frameReader(onFrame), fail);
     listen(socket, { data, error: (cause) => fail(unreachable(cause)), close: () => fail(unreachable()) });
     signal?.addEventListener("abort", onAbort, { once: true });
     if (signal?.aborted) onAbort();
