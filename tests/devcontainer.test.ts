@@ -292,9 +292,8 @@ describe("a template", () => {
     const script = join(await mkdtemp(join(tmpdir(), "dormouse-bake-")), "set-up.sh");
     await writeFile(script, "#!/bin/sh\nset -e\ncat README.md >/dev/null\necho script in $PWD >~/script\n");
     const withPassword = repository.replace("http://", "http://ada:lovelace@");
-    const bake = () =>
-      dormouse(platform, ["template", "bake", "secret-app", "--from", withPassword, "--script", script]);
-    const first = await bake();
+    const bake = ["template", "bake", "secret-app", "--from", withPassword, "--script", script];
+    const first = await dormouse(platform, bake);
     expect(first, first.stderr).toMatchObject({
       exitCode: 0,
       stdout: expect.stringContaining("secret-app version 1 is baked"),
@@ -313,16 +312,13 @@ describe("a template", () => {
 
     // Every byte of what it started from: its memory, its devices, its drive.
     const machines = join(platform.dataDir, "data/machines");
-    const holding = async (text: string) =>
-      (await run("grep", ["-rlaF", text, machines], { okCodes: [0, 1, 2], timeoutMs: 120_000 })).stdout.trim();
-    expect(await holding("canary-in-the-repository")).not.toBe("");
-    expect(await holding("ada:lovelace")).toBe("");
-    expect(await holding("lovelace")).toBe("");
+    const words = ["-e", "canary-in-the-repository", "-e", "lovelace"];
+    const { stdout: found } = await run("grep", ["-rhoaF", ...words, machines], {
+      okCodes: [0, 1, 2],
+      timeoutMs: 120_000,
+    });
+    expect(new Set(found.trim().split("\n"))).toEqual(new Set(["canary-in-the-repository"]));
 
-    expect((await bake()).stdout).toContain("secret-app version 2 is baked");
-    expect((await workspace.exec("cat ~/script")).exitCode).toBe(0);
-    const { versions } = await connection.api.templates.get({ template: "secret-app" });
-    expect(versions.map(({ version }) => version)).toEqual([2, 1]);
     expect(await dormouse(platform, ["template", "delete", "secret-app"])).toMatchObject({ exitCode: 0 });
     await expect(Workspace.create({ connection, template: "secret-app" })).rejects.toThrow(
       'template: there is no template "secret-app"; the templates are: base',

@@ -88,7 +88,8 @@ export default function template(command: Command): void {
       if (version !== undefined && !Number.isInteger(version)) {
         throw new DormouseError("invalid_argument", `--version is ${options.version}: must be a whole number`);
       }
-      await connection.api.templates.delete({ template: name, version });
+      if (version === undefined) await connection.api.templates.delete({ template: name });
+      else await connection.api.templates.deleteVersion({ template: name, version });
       printLine(version === undefined ? `${name} is deleted.` : `Version ${version} of ${name} is deleted.`);
     });
 }
