@@ -52,6 +52,7 @@ beforeAll(async () => {
     },
   });
   platform = await startTestPlatform({
+    registry: { insecure: [registry.address] },
     devcontainer: { hookTimeoutSeconds: 10, featureNamespace: `${registry.address}/features` },
   });
 });
@@ -166,8 +167,10 @@ describe("a repository with a devcontainer.json", () => {
   });
 
   it("runs as the image's own user, and reads what its shell says", async () => {
+    const dotfiles = await internet.addRepository("dotfiles", { ".oddrc": "mine\n", "README.md": "#\n" });
     const { workspace } = await open("odd", {
       image: images.odd,
+      customizations: { dormouse: { dotfiles: { repository: dotfiles } } },
       postCreateCommand: "echo $FROM_PROFILE $HOME >/tmp/profile",
     });
     await using _ = workspace;
@@ -177,6 +180,7 @@ describe("a repository with a devcontainer.json", () => {
     );
     const profile = async () => (await workspace.exec("cat /tmp/profile")).stdout;
     await eventually("the hook", async () => (await profile()) === "odd /srv/odd\n");
+    await eventually("the dotfiles", async () => (await workspace.exec("cat ~/.oddrc")).stdout === "mine\n");
   });
 
   it("needs no image: base, with features that lie beside the file", async () => {
@@ -204,6 +208,9 @@ describe("a definition that cannot be applied", () => {
   const problems: [name: string, definition: unknown, problem: RegExp, place?: object][] = [
     ["no-json", '{\n  "image": "x",\n  oops\n}', /devcontainer\.json:3:3: /, { line: 3, column: 3 }],
     ["no-image", { image: "REGISTRY/nothing:1" }, /nothing:1/],
+    ["no-registry", { image: "registry.invalid/app:1" }, /registry\.invalid/],
+    ["own-network", { image: "127.0.0.1:1/app" }, /127\.0\.0\.1:1 is an address of this host's own network/],
+    ["no-place", { workspaceFolder: "/usr" }, /workspaceFolder is "\/usr": must be a folder of its own/],
     ["no-feature", { features: { nothing: {} } }, /nothing/],
     [
       "no-user",

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import { BlockList, isIP } from "node:net";
 import { DormouseError, disposer, type Progress } from "@dormouse/base";
 import type { Lanes, Vmm } from "@dormouse/compute";
 import type { FeatureContents, FeatureSource, ImageInfo } from "@dormouse/contract";
-import { fetchFeature, pullImage, type RegistryOptions, resolveImage } from "@dormouse/image";
+import { fetchFeature, parseImageReference, pullImage, type RegistryOptions, resolveImage } from "@dormouse/image";
 import type { SlotPool } from "@dormouse/network";
 import type { GuestLink } from "./guest-link.ts";
 import { ensureTemplate, type TemplateFolder, templateResources } from "./template-folder.ts";
@@ -28,7 +29,9 @@ export class ImageTemplates {
 
   /** What a reference means now. @throws DormouseError as `resolveImage` of image does. */
   async resolve(reference: string, signal?: AbortSignal): Promise<ImageInfo> {
-    const image = await resolveImage(reference, { ...this.#options.registry, ...(signal && { signal }) });
+    const { registry } = this.#options;
+    checkReach(parseImageReference(reference).registry, registry);
+    const image = await final(resolveImage(reference, { ...registry, ...(signal && { signal }) }));
     const { user, env, labels } = image.config;
     return { reference, digest: image.digest, user, env, labels };
   }
@@ -40,7 +43,8 @@ export class ImageTemplates {
   async ofImage(reference: string, progress: Progress, signal?: AbortSignal): Promise<TemplateFolder> {
     const { cacheDir, templates, registry, vmm, slots, lanes, guest } = this.#options;
     const own = { ...registry, cacheDir, progress, ...(signal && { signal }) };
-    const image = await pullImage(await resolveImage(reference, own), own);
+    checkReach(parseImageReference(reference).registry, registry);
+    const image = await final(resolveImage(reference, own).then((resolved) => pullImage(resolved, own)));
     const base = templates.base.artifacts;
     const hash = createHash("sha256").update(`${base.hash} ${image.hash}`).digest("hex").slice(0, 24);
     const artifacts = { ...base, baseImage: image.path, hash };
@@ -61,7 +65,57 @@ export class ImageTemplates {
 
   async fetchFeature(source: FeatureSource, signal?: AbortSignal): Promise<FeatureContents> {
     const { cacheDir, registry } = this.#options;
-    const { digest, files } = await fetchFeature(source, { ...registry, cacheDir, ...(signal && { signal }) });
+    checkReach(source.kind === "registry" ? source.registry : new URL(source.url).host, registry);
+    const context = { ...registry, cacheDir, ...(signal && { signal }) };
+    const { digest, files } = await final(fetchFeature(source, context));
     return { digest, files: files.map((file) => ({ ...file, content: file.content.toString("base64") })) };
   }
+}
+
+/** A registry that cannot be reached has said its last word, unlike a host that cannot be reached. */
+async function final<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (caught) {
+    const error = DormouseError.from(caught);
+    if (error.code !== "unavailable") throw error;
+    throw new DormouseError("failed_precondition", error.message, { details: error.details, cause: error });
+  }
+}
+
+/** Addresses of this host and of networks that only it is in. */
+const ownAddresses = new BlockList();
+for (const [net, prefix] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+] as const) {
+  ownAddresses.addSubnet(net, prefix, "ipv4");
+}
+for (const [net, prefix] of [
+  ["::", 127],
+  ["fc00::", 7],
+  ["fe80::", 10],
+] as const) {
+  ownAddresses.addSubnet(net, prefix, "ipv6");
+}
+
+/**
+ * A repository names what is fetched, and the host fetches it: not from itself or its own networks, unless whoever runs it
+ * has named that registry. A name that leads there is not found out.
+ */
+function checkReach(registry: string, { insecure = [] }: RegistryOptions): void {
+  const host = registry.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+  const family = isIP(host);
+  const isOwn =
+    family === 0 ? /(^|\.)localhost$/i.test(host) : ownAddresses.check(host, family === 4 ? "ipv4" : "ipv6");
+  if (!isOwn || insecure.includes(registry)) return;
+  throw new DormouseError(
+    "permission_denied",
+    `${registry} is an address of this host's own network: nothing is fetched from there unless --insecure-registry ${registry} allows it`,
+  );
 }

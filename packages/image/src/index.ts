@@ -8,6 +8,7 @@ export type { FeatureFile } from "./oci/feature-archive.ts";
 export { type FeatureContents, fetchFeature, type RemoteFeature } from "./oci/fetch-feature.ts";
 export type { ImageConfig } from "./oci/manifest.ts";
 export { type PulledImage, type PullLimits, pullImage } from "./oci/pull-image.ts";
+export { parseImageReference } from "./oci/reference.ts";
 export { type ResolvedImage, resolveImage } from "./oci/resolve-image.ts";
 export type { RegistryOptions } from "./oci/skopeo.ts";
 export { pruneArtifacts } from "./prune.ts";

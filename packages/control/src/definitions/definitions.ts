@@ -6,6 +6,7 @@ import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
 import type { Carrier } from "./carry.ts";
 import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
+import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
@@ -170,10 +171,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
         return blocking === (which === "blocking") && (occasions.includes("create") || occasions.includes("start"));
       });
+      const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
       const isIdle =
         due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
-      if (isIdle || definition.problem) return definition;
+      if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
@@ -192,6 +194,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
           return { ...definition, problem: problemOf(error, definition.path) };
         }
       }
+      if (bringsDotfiles) await bringDotfiles(place, env, watcher, signal);
       return definition;
     },
 
