@@ -37,7 +37,7 @@ export interface Definitions {
   /** Removes what is kept here of a workspace. */
   forget(workspaceId: string): Promise<void>;
   /** What is left when a definition cannot be applied: the workspace's own template, with the reason. */
-  recovery(row: OwnedRow, error: unknown): Definition;
+  recover(row: OwnedRow, error: unknown): Promise<Definition>;
   /**
    * Runs the steps that are due, those that tools wait for or the others. Answers the definition as it is afterwards: a
    * step that failed is its problem, and ends all that follow.
@@ -110,11 +110,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     return { definition, folder: resolved.folder };
   }
 
-  const recovery = ({ definition }: OwnedRow, error: unknown): Definition => ({
-    ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
-    stage: "decided",
-    problem: problemOf(error, definition?.path ?? null),
-  });
+  const recover = async ({ id, definition }: OwnedRow, error: unknown): Promise<Definition> => {
+    await using file = logs.open(id);
+    file.add(DormouseError.from(error).message);
+    return {
+      ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
+      stage: "decided",
+      problem: problemOf(error, definition?.path ?? null),
+    };
+  };
 
   const placeOf = async (row: OwnedRow, definition: Definition, signal: AbortSignal) => {
     const guest = host.guest(row.id);
@@ -138,8 +142,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       } catch (error) {
         // Neither a machine that is away nor an end that was asked for is the repository's fault.
         if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
-        file.add(DormouseError.from(error).message);
-        decided = { definition: recovery(row, error), folder: row.folder };
+        decided = { definition: await recover(row, error), folder: row.folder };
       }
       const { definition, folder } = decided;
       const own = currentStart({ ...row, definition: null });
@@ -162,7 +165,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       await carrier.drop(workspaceId);
       await logs.remove(workspaceId);
     },
-    recovery,
+    recover,
 
     async runSteps(row, which, signal) {
       let definition = row.definition ?? openDefinition(null);

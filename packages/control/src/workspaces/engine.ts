@@ -175,7 +175,7 @@ export function createEngine(options: {
       } catch (error) {
         // The repository's fault, such as a user that is not there; a machine that has none of it cannot fail so again.
         if (definition.problem || DormouseError.from(error).code !== "failed_precondition") throw error;
-        return await replaceMachine(row, definitions.recovery(row, error), row.folder);
+        return await replaceMachine(row, await definitions.recover(row, error), row.folder);
       }
     } else if (!row.prepared && !definition?.hasRepository) {
       await cloneRepository({
