@@ -208,8 +208,10 @@ describe("repositories", () => {
   it("of more than 5,000 files answer status, search and quick open", async () => {
     const big = join(folder, "big");
     await run("git", ["init", "-q", "-b", "main", big]);
-    const root = new URL("..", import.meta.url).pathname;
-    await run("cp", ["-r", join(root, "node_modules/@codingame"), big], { timeoutMs: 120_000 });
+    const spread =
+      "for folder in $(seq 1 52); do mkdir -p src/$folder; for file in $(seq 1 100); do" +
+      " echo module $folder/$file >src/$folder/$file.ts; done; done";
+    await run("sh", ["-c", spread], { cwd: big, timeoutMs: 120_000 });
     await run("git", ["-C", big, "add", "-f", "."], { timeoutMs: 120_000 });
     await run("git", ["-C", big, "-c", "user.name=Ada", "-c", "user.email=a@b.test", "commit", "-qm", "Many"], {
       timeoutMs: 120_000,
