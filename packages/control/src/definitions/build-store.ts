@@ -26,6 +26,8 @@ export interface BuildStore {
 
 /** What a definition is looked for by before there is a machine to look in. */
 export interface RepositoryKey {
+  /** Only to whom it was shown: what was built may hold what is in the repository. */
+  ownerId: string;
   repository: string;
   ref: string | null;
   wanted: Definition["wanted"];
@@ -36,7 +38,8 @@ const recentDays = 30;
 
 /** The {@link BuildStore} on a database. */
 export function buildStore(db: Database): BuildStore {
-  const nameOf = ({ repository, ref, wanted }: RepositoryKey) => JSON.stringify([repository, ref, wanted]);
+  const nameOf = ({ ownerId, repository, ref, wanted }: RepositoryKey) =>
+    JSON.stringify([ownerId, repository, ref, wanted]);
   return {
     async find(keys) {
       if (keys.length === 0) return undefined;

@@ -93,7 +93,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const, steps }, folder };
     }
     if (before.stage === "guessed" && before.source === file.source) {
-      const recent = row.repository && (await store.recent({ repository: row.repository, ref: row.ref, wanted }));
+      const recent = row.repository && (await store.recent(keyOf(row, row.repository, wanted)));
       if (recent && Date.now() - recent.resolvedAt.getTime() < guessFreshMs) {
         return { definition: { ...before, stage: "decided" as const }, folder };
       }
@@ -140,8 +140,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       try {
         decided = await decide(row, before, watcherOf(row, file), signal);
         if (row.repository !== null && decided.definition.path !== null) {
-          const { repository, ref } = row;
-          await store.remember({ repository, ref, wanted: before.wanted }, decided);
+          await store.remember(keyOf(row, row.repository, before.wanted), decided);
         }
       } catch (error) {
         // Neither a machine that is away nor an end that was asked for is the repository's fault.
@@ -227,3 +226,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     }
   }
 }
+
+const keyOf = ({ ownerId, ref }: OwnedRow, repository: string, wanted: Definition["wanted"]): RepositoryKey => ({
+  ...{ ownerId, repository, ref, wanted },
+});

@@ -1,8 +1,9 @@
 import { DormouseError } from "@dormouse/base";
 import type { createWorkspace, TemplateInfo } from "@dormouse/contract";
 import type { z } from "zod";
+import type { RepositoryKey } from "../definitions/build-store.ts";
 import { openDefinition } from "../definitions/definition.ts";
-import type { Definitions } from "../definitions/definitions.ts";
+import type { Definitions, Guess } from "../definitions/definitions.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { TemplateRow } from "../templates/store.ts";
 import type { RepositoryUrl } from "./repository-url.ts";
@@ -24,22 +25,24 @@ export async function beginningOf(
   input: Input,
   from: Awaited<ReturnType<TemplateCatalogue["get"]>>,
   repository: RepositoryUrl | undefined,
-  definitions: Pick<Definitions, "guess">,
+  { ownerId, definitions }: { ownerId: string; definitions: Pick<Definitions, "guess"> },
 ): Promise<Beginning> {
   if (from.baked) return ofBaked(input, from.baked, repository);
-  return await ofShipped(input, from.shipped, repository, definitions);
+  return await ofShipped(input, from.shipped, repository, (key) =>
+    definitions.guess({ ownerId, ...key }, input.prebuild),
+  );
 }
 
 async function ofShipped(
   input: Input,
   template: TemplateInfo,
   repository: RepositoryUrl | undefined,
-  definitions: Pick<Definitions, "guess">,
+  ask: (key: Omit<RepositoryKey, "ownerId">) => Promise<Guess | undefined>,
 ): Promise<Beginning> {
   const { prebuild, ref = null, devcontainer: wanted = null } = input;
   // What its machine is going to be, most likely: then it is made only once.
   const takesGuess = repository && input.resources === undefined && input.folder === undefined;
-  const guess = takesGuess ? await definitions.guess({ repository: repository.url, ref, wanted }, prebuild) : undefined;
+  const guess = takesGuess ? await ask({ repository: repository.url, ref, wanted }) : undefined;
   return {
     repository: repository?.url ?? null,
     ref,

@@ -147,7 +147,7 @@ export function workspaceService(options: {
       id: createId("ws"),
       state: "creating",
       template: from.shipped.name,
-      ...(await beginningOf(input, from, repository, definitions)),
+      ...(await beginningOf(input, from, repository, { ownerId: actor.userId, definitions })),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
