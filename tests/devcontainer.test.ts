@@ -180,6 +180,9 @@ describe("a repository with a devcontainer.json", () => {
     );
     const profile = async () => (await workspace.exec("cat /tmp/profile")).stdout;
     await eventually("the hook", async () => (await profile()) === "odd /srv/odd\n");
+    // Again, straight into what was built, where the folder for it is not its user's to make.
+    await using second = (await openRepository(workspace.info.repository ?? "")).workspace;
+    expect((await second.exec("id -un; stat -c %U . .git")).stdout).toBe("odd\nodd\nodd\n");
     await eventually("the dotfiles", async () => (await workspace.exec("cat ~/.oddrc")).stdout === "mine\n");
   });
 

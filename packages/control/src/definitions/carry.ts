@@ -20,7 +20,7 @@ export interface Carrier {
 
 const archive = "/var/tmp/dormouse-carried.tar";
 /** In every machine, whatever its image has. */
-const busybox = "/run/dormouse/tools/bin/busybox";
+export const busybox = "/run/dormouse/tools/bin/busybox";
 const timeoutMs = 30 * 60_000;
 
 /** A {@link Carrier} whose files lie in a folder. */

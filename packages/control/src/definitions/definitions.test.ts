@@ -78,6 +78,9 @@ test("the next workspace of the repository starts there at once, and is told not
   await open("again", definition);
   expect(host.created).toMatchObject([{ generation: 1, template: `image-of-registry.example/again@${digest}` }]);
   expect(JSON.stringify(host.created)).not.toContain("secret");
+  const [room = "", clone] = host.executed.slice(-2);
+  expect(room).toMatch(/^root in \/: .*busybox chown .* \/workspaces\/again 0:0$/);
+  expect(clone).toMatch(/^git clone/);
   // What the file says by now counts.
   host.created.length = 0;
   expect((await open("again", {})).devcontainer).toMatchObject({ path: ".devcontainer.json" });
