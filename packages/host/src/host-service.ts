@@ -3,6 +3,7 @@ import type {
   ExecResult,
   HostCapacity,
   HostProgress,
+  ImageInfo,
   MachineInfo,
   Resources,
   SnapshotInfo,
@@ -64,6 +65,13 @@ export interface CreateMachine {
   user?: string | undefined;
   /** Start from this snapshot instead of the template. */
   snapshot?: SnapshotRef | undefined;
+}
+
+/** An image and a file of a workspace's machine. */
+interface DeliverImage {
+  image: string;
+  workspaceId: string;
+  path: string;
 }
 
 interface MachineRef {
@@ -141,6 +149,25 @@ export class HostService {
     const make = (progress: Progress, own: AbortSignal) =>
       this.#withRoom(() => this.#options.images.ofImage(image, progress, own));
     return templateInfoOf(yield* progressStream(make, signal));
+  }
+
+  /** See {@link ImageTemplates.deliver}. */
+  async *deliverImage(input: DeliverImage, signal?: AbortSignal): AsyncGenerator<HostProgress, Record<string, never>> {
+    const { image, workspaceId, path } = input;
+    const guest = this.guestAddress(workspaceId);
+    yield* progressStream(
+      (progress, own) => this.#options.images.deliver({ image, guest, path }, progress, own),
+      signal,
+    );
+    return {};
+  }
+
+  /** See {@link ImageTemplates.adopt}. */
+  adoptImage({ workspaceId, path }: Omit<DeliverImage, "image">, signal?: AbortSignal) {
+    const guest = this.guestAddress(workspaceId);
+    const adopt = (progress: Progress, own: AbortSignal): Promise<ImageInfo> =>
+      this.#options.images.adopt({ guest, path }, progress, own);
+    return progressStream(adopt, signal);
   }
 
   /** Network slots of all workspaces' machines that have a process. */
