@@ -295,7 +295,10 @@ describe("a template", () => {
     const bake = () =>
       dormouse(platform, ["template", "bake", "secret-app", "--from", withPassword, "--script", script]);
     const first = await bake();
-    expect(first, first.stderr).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("secret-app version 1 is baked") });
+    expect(first, first.stderr).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("secret-app version 1 is baked"),
+    });
     expect((await Workspace.list({ connection })).map(({ name }) => name)).not.toContain("secret-app");
 
     const beganMs = performance.now();

@@ -1,0 +1,109 @@
+// A repository whose machine is built of a Dockerfile, in a machine of its own; with a real registry on this machine and real
+// machines.
+
+import { Workspace } from "@dormouse/sdk";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startRegistry, type TestRegistry } from "../packages/image/src/testing/registry.ts";
+import { pushMuslImage } from "../packages/image/src/testing/test-images.ts";
+import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
+import { createPretendInternet, type PretendInternet } from "./support/pretend-internet.ts";
+
+let registry: TestRegistry;
+let internet: PretendInternet;
+let platform: TestPlatform;
+let musl: string;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  internet = await createPretendInternet();
+  const context = { cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse" };
+  musl = (await pushMuslImage(registry, context)).reference;
+  platform = await startTestPlatform({ poolSize: 0 });
+});
+afterAll(async () => {
+  await platform?.[Symbol.asyncDispose]();
+  await internet?.[Symbol.asyncDispose]();
+  await registry?.stop();
+});
+
+async function open(repository: string, env?: Record<string, string>) {
+  const steps: string[] = [];
+  const { connection } = platform;
+  const onProgress = ({ step, message }: { step: string; message: string }) => void steps.push(`${step}: ${message}`);
+  const beganMs = performance.now();
+  const workspace = await Workspace.create({ connection, repository, env, onProgress });
+  process.stderr.write(`${repository} opened in ${Math.round(performance.now() - beganMs)} ms\n`);
+  return { workspace, steps };
+}
+
+describe("a repository with a Dockerfile", () => {
+  it("opens in what is built of it, and the second time without a build", async () => {
+    const dockerfile = [
+      "ARG FROM",
+      "FROM ${FROM} AS first",
+      "ARG WORD=default",
+      'RUN echo "$WORD from a stage" >/word',
+      "FROM ${FROM}",
+      'SHELL ["/bin/sh", "-e", "-c"]',
+      "COPY --from=first /word /opt/word",
+      "COPY files/*.txt /opt/",
+      "ENV BUILT=yes",
+      "RUN mkdir -p /home/guest && chown guest /home/guest",
+      "USER guest",
+      `LABEL devcontainer.metadata='[{"remoteEnv":{"FROM_LABEL":"yes"}}]'`,
+    ];
+    const definition = {
+      build: { dockerfile: "Dockerfile", context: "..", args: { FROM: musl, WORD: "${localEnv:WORD:none}" } },
+    };
+    const repository = await internet.addRepository("built", {
+      ".devcontainer/devcontainer.json": JSON.stringify(definition),
+      ".devcontainer/Dockerfile": `${dockerfile.join("\n")}\n`,
+      "files/a.txt": "from the context\n",
+    });
+    const first = await open(repository, { WORD: "hello" });
+    await using one = first.workspace;
+    expect(one.info.devcontainer).toMatchObject({ problem: null, notes: [] });
+    const script = "cat /opt/word /opt/a.txt; id -un; echo $BUILT $FROM_LABEL; cat files/a.txt; git status --short";
+    const seen = "hello from a stage\nfrom the context\nguest\nyes yes\nfrom the context\n";
+    expect(await one.exec(script)).toMatchObject({ stdout: seen, stderr: "" });
+    for (const part of ["Asking for the image", "Bringing ", "STEP 4/", "Taking what was built", "Booting the image"]) {
+      expect(first.steps.join("\n")).toContain(part);
+    }
+    expect((await platform.connection.api.workspaces.logs({ workspace: one.id })).setup).toContain(
+      "STEP 2/3: ARG WORD",
+    );
+    const second = await open(repository, { WORD: "hello" });
+    await using two = second.workspace;
+    expect((await two.exec(script)).stdout).toBe(seen);
+    expect(second.steps.join("\n")).not.toContain("STEP");
+  });
+
+  it("tells the line of a step that fails, with its output, and opens on base", async () => {
+    const repository = await internet.addRepository("failing", {
+      ".devcontainer.json": JSON.stringify({ dockerFile: "docker/Dockerfile", context: "docker" }),
+      "docker/Dockerfile": `FROM ${musl}\nRUN true\nRUN echo trying; \\\n  echo no such disk >&2; exit 3\n`,
+    });
+    const { workspace } = await open(repository);
+    await using _ = workspace;
+    expect(workspace.info.devcontainer?.problem).toMatchObject({ file: "docker/Dockerfile", line: 3, column: 1 });
+    expect(workspace.info.devcontainer?.problem?.message).toMatch(
+      /^docker\/Dockerfile:3: RUN echo trying; .*: the build ended with code 3: .*no such disk/,
+    );
+    expect((await workspace.exec("id -un")).stdout).toBe("dev\n");
+  });
+
+  it.each<[name: string, definition: object, message: RegExp]>([
+    [
+      "outside",
+      { build: { dockerfile: "../../Dockerfile" } },
+      /^build.dockerfile is "..\/..\/Dockerfile": it leads out/,
+    ],
+    ["nowhere", { build: { dockerfile: "Dockerfile" } }, /^there is no \.devcontainer\/Dockerfile$/],
+  ])("%s: is told", async (name, definition, message) => {
+    const text = JSON.stringify(definition);
+    const repository = await internet.addRepository(name, { ".devcontainer/devcontainer.json": text });
+    const { workspace } = await open(repository);
+    await using _ = workspace;
+    expect(workspace.info.devcontainer?.problem?.message).toMatch(message);
+  });
+});
