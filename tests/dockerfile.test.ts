@@ -1,9 +1,12 @@
-// A repository whose machine is built of a Dockerfile, in a machine of its own; with a real registry on this machine and real
-// machines.
+// A repository whose machine is built of a Dockerfile, in a machine of its own; with a registry on this machine that wants
+// to know who asks, and real machines.
 
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startRegistry, type TestRegistry } from "../packages/image/src/testing/registry.ts";
+import { startRegistry, type TestRegistry, writeAuthFile } from "../packages/image/src/testing/registry.ts";
 import { pushMuslImage } from "../packages/image/src/testing/test-images.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 import { createPretendInternet, type PretendInternet } from "./support/pretend-internet.ts";
@@ -11,19 +14,24 @@ import { createPretendInternet, type PretendInternet } from "./support/pretend-i
 let registry: TestRegistry;
 let internet: PretendInternet;
 let platform: TestPlatform;
+let folder: string;
 let musl: string;
 
 beforeAll(async () => {
-  registry = await startRegistry();
+  const ada = { name: "ada", password: "lovelace" };
+  registry = await startRegistry({ auth: ada });
+  folder = await mkdtemp(join(tmpdir(), "dormouse-dockerfile-"));
+  await writeAuthFile(join(folder, "auth.json"), registry.address, ada);
   internet = await createPretendInternet();
   const context = { cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse" };
   musl = (await pushMuslImage(registry, context)).reference;
-  platform = await startTestPlatform({ poolSize: 0 });
+  platform = await startTestPlatform({ poolSize: 0, registry: { authFile: join(folder, "auth.json") } });
 });
 afterAll(async () => {
   await platform?.[Symbol.asyncDispose]();
   await internet?.[Symbol.asyncDispose]();
   await registry?.stop();
+  await rm(folder, { recursive: true });
 });
 
 async function open(repository: string, env?: Record<string, string>) {
@@ -59,11 +67,13 @@ describe("a repository with a Dockerfile", () => {
       ".devcontainer/devcontainer.json": JSON.stringify(definition),
       ".devcontainer/Dockerfile": `${dockerfile.join("\n")}\n`,
       "files/a.txt": "from the context\n",
+      "files/b.txt": "left out\n",
+      ".dockerignore": "files/b.txt\n",
     });
     const first = await open(repository, { WORD: "hello" });
     await using one = first.workspace;
     expect(one.info.devcontainer).toMatchObject({ problem: null, notes: [] });
-    const script = "cat /opt/word /opt/a.txt; id -un; echo $BUILT $FROM_LABEL; cat files/a.txt; git status --short";
+    const script = "cat /opt/word /opt/*.txt; id -un; echo $BUILT $FROM_LABEL; cat files/a.txt; git status --short";
     const seen = "hello from a stage\nfrom the context\nguest\nyes yes\nfrom the context\n";
     expect(await one.exec(script)).toMatchObject({ stdout: seen, stderr: "" });
     for (const part of ["Asking for the image", "Bringing ", "STEP 4/", "Taking what was built", "Booting the image"]) {
@@ -90,20 +100,5 @@ describe("a repository with a Dockerfile", () => {
       /^docker\/Dockerfile:3: RUN echo trying; .*: the build ended with code 3: .*no such disk/,
     );
     expect((await workspace.exec("id -un")).stdout).toBe("dev\n");
-  });
-
-  it.each<[name: string, definition: object, message: RegExp]>([
-    [
-      "outside",
-      { build: { dockerfile: "../../Dockerfile" } },
-      /^build.dockerfile is "..\/..\/Dockerfile": it leads out/,
-    ],
-    ["nowhere", { build: { dockerfile: "Dockerfile" } }, /^there is no \.devcontainer\/Dockerfile$/],
-  ])("%s: is told", async (name, definition, message) => {
-    const text = JSON.stringify(definition);
-    const repository = await internet.addRepository(name, { ".devcontainer/devcontainer.json": text });
-    const { workspace } = await open(repository);
-    await using _ = workspace;
-    expect(workspace.info.devcontainer?.problem?.message).toMatch(message);
   });
 });

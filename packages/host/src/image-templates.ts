@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, disposer, formatBytes, type Progress } from "@dormouse/base";
@@ -69,8 +70,12 @@ export class ImageTemplates {
     const layout = await pullLayout(await resolveImage(image, own), own);
     progress({ step: "image.deliver", state: "running", message: `Bringing ${image} into the builder` });
     const tar = spawn("tar", ["-c", "-C", layout, "."], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = once(tar, "close");
     try {
       await sendFile(guest, path, tar.stdout, signal);
+      const [code] = await ended;
+      if (code !== 0)
+        throw new DormouseError("internal", `the layers of ${image} could not be read: tar ended with ${code}`);
     } finally {
       tar.kill("SIGKILL");
     }
