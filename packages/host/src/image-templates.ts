@@ -11,8 +11,8 @@ import {
   findBuiltImage,
   type ImageConfig,
   importImage,
+  pullFlattened,
   pullImage,
-  pullLayout,
   type RegistryOptions,
   resolveImage,
 } from "@dormouse/image";
@@ -57,7 +57,7 @@ export class ImageTemplates {
   }
 
   /**
-   * Puts an image into a machine, as an OCI archive: what is built there may start from it, and the registry's credentials
+   * Puts an image into a machine, as an OCI archive of one layer: what is built there may start from it, and the registry's credentials
    * stay here.
    */
   async deliver(
@@ -67,7 +67,7 @@ export class ImageTemplates {
   ): Promise<void> {
     const { cacheDir, registry } = this.#options;
     const own = { ...registry, cacheDir, progress, signal };
-    const layout = await pullLayout(await resolveImage(image, own), own);
+    const layout = await pullFlattened(await resolveImage(image, own), own);
     progress({ step: "image.deliver", state: "running", message: `Bringing ${image} into the builder` });
     const tar = spawn("tar", ["-c", "-C", layout, "."], { stdio: ["ignore", "pipe", "inherit"] });
     const ended = once(tar, "close");

@@ -9,7 +9,7 @@ export { type FeatureContents, fetchFeature, type RemoteFeature } from "./oci/fe
 export { type BuiltImage, findBuiltImage, importImage } from "./oci/import-image.ts";
 export type { ImageConfig } from "./oci/manifest.ts";
 export type { PullLimits } from "./oci/pack-image.ts";
-export { type PulledImage, pullImage, pullLayout } from "./oci/pull-image.ts";
+export { type PulledImage, pullFlattened, pullImage } from "./oci/pull-image.ts";
 export { type ResolvedImage, resolveImage } from "./oci/resolve-image.ts";
 export type { RegistryOptions } from "./oci/skopeo.ts";
 export { pruneArtifacts } from "./prune.ts";

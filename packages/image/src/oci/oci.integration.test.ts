@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { fetchFeature, findBuiltImage, importImage, pullImage, pullLayout, resolveImage } from "../index.ts";
+import { fetchFeature, findBuiltImage, importImage, pullFlattened, pullImage, resolveImage } from "../index.ts";
 import { type ImageFile, readImage } from "../testing/image-contents.ts";
 import { type Pushed, pushFeature, pushImage, pushIndex } from "../testing/push.ts";
 import { startRegistry, type TestRegistry, writeAuthFile } from "../testing/registry.ts";
@@ -460,7 +460,7 @@ test("a feature behind an address, with redirects and without", async () => {
 
 test("an image in an archive is packed as one from a registry, and known by its digest", async () => {
   const { reference } = systems.musl;
-  const layout = await pullLayout(await resolveImage(reference), { cacheDir });
+  const layout = await pullFlattened(await resolveImage(reference), { cacheDir });
   const archive = join(cacheDir, "built.tar");
   await run("skopeo", ["copy", "--quiet", `oci:${layout}:image`, `docker-archive:${archive}`]);
   const built = await importImage(archive, "what was built", { cacheDir });

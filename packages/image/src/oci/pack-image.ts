@@ -4,7 +4,7 @@ import { DormouseError } from "@dormouse/base";
 import { contentHash } from "@dormouse/base/node";
 import { type BuildContext, cached } from "../cache.ts";
 import { packErofs } from "../erofs.ts";
-import { convertLayers } from "./layout.ts";
+import { convertLayers, readConfig } from "./layout.ts";
 import { imageArchitecture, tooLarge } from "./manifest.ts";
 import { prepareTree } from "./prepare-tree.ts";
 import { unpackLayout } from "./unpack.ts";
@@ -12,9 +12,6 @@ import { watched } from "./watched.ts";
 
 /** Changes with what becomes of an image: what was made by another recipe is made anew. */
 const recipe = "2";
-
-const defaultMaxBytes = 32 * 1024 ** 3;
-const defaultTimeoutMs = 3_600_000;
 
 /** What an image may cost. */
 export interface PullLimits {
@@ -25,6 +22,9 @@ export interface PullLimits {
   /** A registry that sends nothing for so long is asked anew; default 60 s. */
   stallMs?: number;
 }
+
+/** Of {@link PullLimits}. */
+export const defaultLimits = { maxBytes: 32 * 1024 ** 3, timeoutMs: 3_600_000 } as const;
 
 /** What {@link ImageSource.fetch} is held to. */
 export interface FetchOptions {
@@ -69,8 +69,7 @@ export const imageFile = "image.erofs";
  */
 export async function packImage(source: ImageSource, context: BuildContext & PullLimits): Promise<string> {
   const { kind: name, title } = source;
-  const timeoutMs = context.timeoutMs ?? defaultTimeoutMs;
-  const maxBytes = context.maxBytes ?? defaultMaxBytes;
+  const { maxBytes, timeoutMs } = { ...defaultLimits, ...context };
   const hash = await imageHash(source.digest);
   const build = async (folder: string, report: (message: string, fraction?: number) => void) => {
     using deadline = deadlineSignal(source.name, timeoutMs, context.signal);
@@ -83,15 +82,9 @@ export async function packImage(source: ImageSource, context: BuildContext & Pul
 async function pack(source: ImageSource, options: Omit<FetchOptions, "layout"> & { folder: string }): Promise<void> {
   const { name } = source;
   const { folder, signal, report, maxBytes, timeoutMs } = options;
-  // Nobody else on this host may enter: there are programs in it that belong to root and run as their owner.
   const work = join(folder, "work");
-  await mkdir(work, { mode: 0o700 });
-  const [layout, tree, file] = [join(work, "layout"), join(work, "tree"), join(folder, imageFile)];
-  await source.fetch({ layout, maxBytes, timeoutMs, report, signal });
-  await convertLayers(layout, { name, maxBytes, signal });
-  const treeBytes = await unpackLayout({ name, folder: work, maxBytes, timeoutMs, report, signal });
-  await rm(layout, { recursive: true });
-  signal.throwIfAborted();
+  const file = join(folder, imageFile);
+  const { tree, bytes: treeBytes } = await unpackImage(source, { ...options, work });
   await prepareTree(tree);
   report(`Packing ${name}`, 0.85);
   const check = async () => {
@@ -105,7 +98,31 @@ async function pack(source: ImageSource, options: Omit<FetchOptions, "layout"> &
   await rm(work, { recursive: true });
 }
 
-function deadlineSignal(name: string, timeoutMs: number, signal: AbortSignal | undefined) {
+/**
+ * Fetches an image and unpacks it.
+ * @param options.work a folder that is made, for the caller to remove.
+ * @returns its files, their size on the disk, and its configuration as it is.
+ */
+export async function unpackImage(
+  source: Pick<ImageSource, "name" | "fetch">,
+  options: Omit<FetchOptions, "layout"> & { work: string },
+): Promise<{ tree: string; bytes: number; config: string }> {
+  const { name } = source;
+  const { work, ...own } = options;
+  // Nobody else on this host may enter: there are programs in it that belong to root and run as their owner.
+  await mkdir(work, { mode: 0o700 });
+  const layout = join(work, "layout");
+  await source.fetch({ ...own, layout });
+  await convertLayers(layout, { name, ...own });
+  const config = await readConfig(layout, name);
+  const bytes = await unpackLayout({ ...own, name, folder: work });
+  await rm(layout, { recursive: true });
+  own.signal.throwIfAborted();
+  return { tree: join(work, "tree"), bytes, config };
+}
+
+/** A signal that ends with the caller's, or when it took too long. */
+export function deadlineSignal(name: string, timeoutMs: number, signal: AbortSignal | undefined) {
   const stop = new AbortController();
   const error = new DormouseError("deadline_exceeded", `pulling ${name} took longer than ${timeoutMs} ms`);
   const timer = setTimeout(() => stop.abort(error), timeoutMs);

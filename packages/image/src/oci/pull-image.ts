@@ -1,8 +1,20 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { run } from "@dormouse/base/node";
 import { type BuildContext, cached } from "../cache.ts";
 import { download } from "./download.ts";
+import { writeLayout } from "./layout.ts";
 import { checkImageManifest, type ImageConfig } from "./manifest.ts";
-import { type FetchOptions, imageFile, imageHash, type PullLimits, packImage } from "./pack-image.ts";
+import {
+  deadlineSignal,
+  defaultLimits,
+  type FetchOptions,
+  imageFile,
+  imageHash,
+  type PullLimits,
+  packImage,
+  unpackImage,
+} from "./pack-image.ts";
 import { parseImageReference } from "./reference.ts";
 import { type ResolvedImage, readManifest } from "./resolve-image.ts";
 import type { RegistryOptions } from "./skopeo.ts";
@@ -35,26 +47,31 @@ export async function pullImage(image: ResolvedImage, context: PullContext = {})
 }
 
 /**
- * Brings an image to this host as it is in its registry, for others to unpack: an OCI layout, in which it is called
- * `image`. It is cached by its digest, as {@link pullImage}'s is.
+ * Brings an image to this host for machines to unpack: an OCI layout, in which it is called `image`, of one plain layer. An
+ * emulated processor takes minutes to decompress what a host does in seconds, and storage without overlays copies the whole
+ * image for each layer. It is cached by its digest, as {@link pullImage}'s is.
  * @returns the layout's folder.
  */
-export async function pullLayout(image: ResolvedImage, context: PullContext = {}): Promise<string> {
-  const { reference, digest } = image;
-  const build = (folder: string, report: FetchOptions["report"]) =>
-    fetchLayout(image, {
-      ...context,
-      ...{ layout: join(folder, "layout"), maxBytes: context.maxBytes ?? layoutMaxBytes, report },
-      timeoutMs: context.timeoutMs ?? layoutTimeoutMs,
-    });
-  const title = `Fetching the image ${reference}`;
-  const hash = await imageHash(digest);
-  const recipe = { name: "image-layout", hash, title, build, sideBySide: { timeoutMs: layoutTimeoutMs } };
+export async function pullFlattened(image: ResolvedImage, context: PullContext = {}): Promise<string> {
+  const { reference: name, digest } = image;
+  const { maxBytes, timeoutMs } = { ...defaultLimits, ...context };
+  const build = async (folder: string, report: FetchOptions["report"]) => {
+    using deadline = deadlineSignal(name, timeoutMs, context.signal);
+    const { signal } = deadline;
+    const fetch = (options: FetchOptions) => fetchLayout(image, { ...context, ...options });
+    const work = join(folder, "work");
+    const unpacked = await unpackImage({ name, fetch }, { work, maxBytes, timeoutMs, report, signal });
+    report(`Making one layer of ${name}`, 0.85);
+    const layer = join(folder, "layer.tar");
+    const flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", unpacked.tree, "."];
+    await run("tar", ["-cf", layer, ...flags], { timeoutMs, signal });
+    await writeLayout(join(folder, "layout"), layer, JSON.parse(unpacked.config));
+    await rm(work, { recursive: true });
+  };
+  const title = `Fetching the image ${name}`;
+  const recipe = { name: "flat-image", hash: await imageHash(digest), title, build, sideBySide: { timeoutMs } };
   return join(await cached(recipe, context), "layout");
 }
-
-const layoutMaxBytes = 16 * 1024 ** 3;
-const layoutTimeoutMs = 3_600_000;
 
 async function fetchLayout(
   image: ResolvedImage,
