@@ -97,7 +97,7 @@ describe("a repository with a Dockerfile", () => {
     await using _ = workspace;
     expect(workspace.info.devcontainer?.problem).toMatchObject({ file: "docker/Dockerfile", line: 3, column: 1 });
     expect(workspace.info.devcontainer?.problem?.message).toMatch(
-      /^docker\/Dockerfile:3: RUN echo trying; .*: the build ended with code 3: .*no such disk/,
+      /^docker\/Dockerfile:3: RUN echo trying; .* exit 3: the build ended with code 3: trying \| no such disk$/,
     );
     expect((await workspace.exec("id -un")).stdout).toBe("dev\n");
   });

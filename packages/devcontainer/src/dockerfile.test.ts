@@ -73,7 +73,8 @@ describe("the line that a build had come to", () => {
     [["FROM a AS one", "RUN x", "FROM b", "RUN x"], 4],
     [["FROM b", "RUN x", "FROM a AS one", "RUN x"], 2],
     [["FROM b", "RUN y &&   z"], 5],
-    [["RUN something else"], null],
+    [["FROM replaced", "RUN x", "FROM replaced", "RUN x"], 4],
+    [["RUN x", "RUN something else"], null],
     [[], null],
   ])("%j: %s", (steps, line) => {
     expect(lineOfStep(text, steps)).toBe(line);

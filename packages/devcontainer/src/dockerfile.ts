@@ -77,14 +77,16 @@ export function lineOfStep(text: string, steps: readonly string[]): number | nul
       line: instruction.getRange().start.line + 1,
       text: inOneLine(instruction.getTextContent()),
     }));
-  let at = -1;
+  let [at, found] = [-1, -1];
   for (const step of steps.map(inOneLine)) {
     const isIt = (candidate: { text: string }) => candidate.text === step;
     const next = instructions.findIndex((candidate, index) => index > at && isIt(candidate));
     // Stages are not always built in the order in which they are written.
-    at = next >= 0 ? next : instructions.findIndex(isIt);
+    found = next >= 0 ? next : instructions.findIndex(isIt);
+    // Where variables were replaced, as in FROM, the next step shows again where it is.
+    if (found >= 0) at = found;
   }
-  return instructions[at]?.line ?? null;
+  return instructions[found]?.line ?? null;
 }
 
 function inOneLine(text: string): string {

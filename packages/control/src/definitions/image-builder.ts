@@ -10,7 +10,7 @@ import { type BuilderMachines, baseTemplate } from "./builder-machines.ts";
 import type { Carrier } from "./carry.ts";
 import { type DockerfileSource, dockerfileError } from "./dockerfile-source.ts";
 import { type ResolvedImage, withoutTag } from "./resolve.ts";
-import { runLogged } from "./run.ts";
+import { type RunLogged, runLogged } from "./run.ts";
 
 /** Makes images of Dockerfiles. */
 export interface ImageBuilder {
@@ -46,6 +46,10 @@ const built = "localhost/dormouse/built";
 /** Overlays do not lie on overlays, which a machine's root is: each layer is a folder. */
 const buildah = ["buildah", "--storage-driver", "vfs"];
 
+/** What buildah writes of every step and after every command that failed: the command has said more. */
+const noise =
+  /^(?:\[\d+\/\d+\] )?STEP \d+\/\d+: |^subprocess exited with status \d+$|^Error: building at STEP "RUN .*: exit status \d+$/;
+
 interface Job {
   id: string;
   guest: GuestClient;
@@ -58,8 +62,8 @@ interface Job {
 interface From {
   name: string;
   exact: string;
-  /** What it is called in the builder. */
-  alias: string;
+  /** What it is called in the builder: its name, but one with a digest, which only a registry gives. */
+  called: string;
 }
 
 /** The {@link ImageBuilder} on a host. */
@@ -76,7 +80,8 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
         if (signal.aborted || error.code === "unavailable") throw error;
         throw dockerfileError(source, line, error.message);
       });
-      images.push({ name, exact: `${withoutTag(name)}@${digest}`, alias: `localhost/dormouse/from-${images.length}` });
+      const called = name.includes("@") ? `localhost/dormouse/from-${images.length}` : name;
+      images.push({ name, exact: `${withoutTag(name)}@${digest}`, called });
     }
     return images;
   }
@@ -91,17 +96,22 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
     });
   }
 
-  const run = ({ guest, watcher, signal }: Job, what: string, command: string[], onLine = watcher.onLog) =>
-    runLogged({ guest, what, command, cwd: "/", user: "root", env: {}, timeoutMs, onLine, signal });
+  const run = (
+    { guest, watcher, signal }: Job,
+    command: Pick<RunLogged, "what" | "command"> & Partial<Pick<RunLogged, "onLine" | "isTelling">>,
+  ) => runLogged({ guest, cwd: "/", user: "root", env: {}, timeoutMs, onLine: watcher.onLog, signal, ...command });
 
   async function bringImages(job: Job, images: readonly From[]) {
     const { id, watcher, signal } = job;
-    for (const { name, exact, alias } of images) {
+    for (const { name, exact, called } of images) {
       const deliver = { image: exact, workspaceId: id, path: archive };
       await follow(host.calls.images.deliver(deliver, { signal }), watcher.onProgress);
       watcher.onProgress({ step: "image", message: `Unpacking ${name} in the builder` });
       const script = `set -e; id=$(${buildah.join(" ")} pull --quiet "oci-archive:$1"); ${buildah.join(" ")} tag "$id" "$2"; rm "$1"`;
-      await run(job, `unpacking ${name} in the builder`, ["/bin/sh", "-c", script, "sh", archive, alias]);
+      await run(job, {
+        what: `unpacking ${name} in the builder`,
+        command: ["/bin/sh", "-c", script, "sh", archive, called],
+      });
     }
   }
 
@@ -120,33 +130,26 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
     const { args, target, options: more, path, text } = source;
     const steps: string[] = [];
     const onLine = (line: string) => {
-      const said = images.reduce((rest, { alias, name }) => rest.replaceAll(alias, name), line);
+      const said = images.reduce((rest, { called, name }) => rest.replaceAll(called, name), line);
       const step = /^(?:\[\d+\/\d+\] )?STEP \d+\/\d+: (.*)$/.exec(said)?.[1];
       if (step !== undefined) steps.push(step);
       watcher.onLog(said);
       watcher.onProgress({ step: "build", message: `Building ${path}: ${said.slice(0, 120)}` });
     };
     const command = [
-      ...[
-        ...buildah,
-        "build",
-        "--isolation",
-        "chroot",
-        "--pull=never",
-        "--file",
-        `${place}/Dockerfile`,
-        "--tag",
-        built,
-      ],
+      ...[...buildah, "build", "--isolation=chroot", "--pull=never", `--file=${place}/Dockerfile`, `--tag=${built}`],
       // The other format has no place for SHELL.
-      ...["--format", "docker"],
-      ...images.map(({ name, alias }) => `--build-context=${name}=container-image://${alias}`),
+      "--format=docker",
+      ...images
+        .filter(({ name, called }) => called !== name)
+        .map(({ name, called }) => `--build-context=${name}=container-image://${called}`),
       ...Object.entries(args).map(([name, value]) => `--build-arg=${name}=${value}`),
       ...(target === undefined ? [] : [`--target=${target}`]),
       ...[...more, `${place}/context`],
     ];
     watcher.onLog(`=== ${path}`);
-    await run(job, "the build", command, onLine).catch((caught: unknown) => {
+    const isTelling = (line: string) => !noise.test(line);
+    await run(job, { what: "the build", command, onLine, isTelling }).catch((caught: unknown) => {
       const error = DormouseError.from(caught);
       if (error.code !== "failed_precondition") throw error;
       const step = steps.at(-1);
@@ -171,7 +174,7 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
       watcher.onProgress({ step: "build", message: "Putting together what was built" });
       // This kind of archive has layers as they are: compressing them takes an emulated processor minutes.
       const push = [...buildah, "push", "--quiet", built, `docker-archive:${archive}`];
-      await run(job, "putting together what was built", push);
+      await run(job, { what: "putting together what was built", command: push });
       return await follow(host.calls.images.adopt({ workspaceId: id, path: archive }, { signal }), watcher.onProgress);
     });
   }
