@@ -65,6 +65,8 @@ export interface CreateMachine {
   user?: string | undefined;
   /** Start from this snapshot instead of the template. */
   snapshot?: SnapshotRef | undefined;
+  /** Default: yes, every so often. */
+  isKept?: boolean | undefined;
 }
 
 /** An image and a file of a workspace's machine. */
@@ -229,7 +231,7 @@ export class HostService {
       const warm = isPooled ? this.#pool.take() : undefined;
       const machine = warm ?? newMachine(template, input.resources);
       try {
-        const { workspaceId, generation, hostname, env, folder, user } = input;
+        const { workspaceId, generation, hostname, env, folder, user, isKept = true } = input;
         Object.assign(machine.record, {
           workspaceId,
           generation,
@@ -237,6 +239,7 @@ export class HostService {
           env,
           folder,
           user,
+          isKept,
           template: input.template,
           state: "starting",
           booted: !usesTemplate && !snapshot,
@@ -407,8 +410,8 @@ export class HostService {
     const { snapshotEveryMs, log } = this.#options;
     if (snapshotEveryMs === 0) return;
     for (const machine of this.#machines.values()) {
-      const { workspaceId, startedMs, lastSnapshot } = machine.record;
-      if (this.#stopping.signal.aborted || machine.record.state !== "running" || workspaceId === null) continue;
+      const { workspaceId, startedMs, lastSnapshot, state, isKept } = machine.record;
+      if (this.#stopping.signal.aborted || state !== "running" || workspaceId === null || !isKept) continue;
       const sinceMs = Math.max(machine.triedMs, startedMs ?? 0, lastSnapshot?.createdMs ?? 0);
       if (Date.now() - sinceMs < snapshotEveryMs) continue;
       await this.#lock

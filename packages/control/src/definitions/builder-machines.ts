@@ -41,7 +41,7 @@ export function createBuilderMachines(options: {
           host.calls.machines.create(
             {
               ...{ workspaceId: id, generation: 1, template: start.template, hostname: "builder" },
-              ...{ resources: start.resources, env, folder: "/tmp", user: "root" },
+              ...{ resources: start.resources, env, folder: "/tmp", user: "root", isKept: false },
               ...(start.snapshot && { snapshot: start.snapshot }),
             },
             { signal },
