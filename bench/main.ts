@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 const benchmarks: Readonly<Record<string, { summary: string; script: string }>> = {
   create: { summary: "cold boot, bare restore, create-to-first-exec with and without pool", script: "create.ts" },
   snapshot: { summary: "snapshots of a running machine, sleep and wake, forks", script: "snapshot.ts" },
+  definition: { summary: "opening a repository with a devcontainer.json, beside one without", script: "definition.ts" },
   boot: { summary: "40 cold boots while the other core is busy", script: "../packages/compute/bench/boot.ts" },
   capture: {
     summary: "captures of a running machine by how much changed: pause, total, copied",
@@ -20,7 +21,7 @@ if (benchmark) {
   process.exitCode = spawnSync(process.execPath, [script, ...args], { stdio: "inherit" }).status ?? 1;
 } else {
   const lines = Object.entries(benchmarks).map(
-    ([key, { summary }]) => `  npm run bench -- ${key.padEnd(8)} ${summary}`,
+    ([key, { summary }]) => `  npm run bench -- ${key.padEnd(10)} ${summary}`,
   );
   process.stderr.write(`${name ? `There is no benchmark ${name}.` : "Which benchmark?"}\n${lines.join("\n")}\n`);
   process.exitCode = 2;

@@ -1,6 +1,6 @@
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Platform, startPlatform } from "@dormouse/cli/platform";
+import { type Platform, type PlatformOptions, startPlatform } from "@dormouse/cli/platform";
 import type { MachineInfo } from "@dormouse/contract";
 import { Connection } from "@dormouse/sdk";
 
@@ -13,7 +13,7 @@ export interface BenchPlatform {
 
 /** Runs `measure` on a platform of its own, which takes snapshots only when it is asked to and is gone afterwards. */
 export async function withPlatform<T>(
-  options: { poolSize: number; memoryOvercommit?: number },
+  options: { poolSize: number; memoryOvercommit?: number; registry?: PlatformOptions["registry"] },
   measure: (platform: BenchPlatform) => Promise<T>,
 ): Promise<T> {
   const dataDir = await mkdtemp("/var/tmp/dormouse-bench-");
@@ -27,6 +27,7 @@ export async function withPlatform<T>(
       listen: { address: "127.0.0.1", port: 0 },
       poolSize: options.poolSize,
       memoryOvercommit: options.memoryOvercommit,
+      registry: options.registry,
       snapshotEveryMs: 0,
       namePrefix: "dmbench",
       progress: () => {},

@@ -52,6 +52,7 @@ beforeAll(async () => {
     },
   });
   platform = await startTestPlatform({
+    registry: { insecure: [registry.address] },
     devcontainer: { hookTimeoutSeconds: 10, featureNamespace: `${registry.address}/features` },
   });
 });
@@ -166,8 +167,10 @@ describe("a repository with a devcontainer.json", () => {
   });
 
   it("runs as the image's own user, and reads what its shell says", async () => {
+    const dotfiles = await internet.addRepository("dotfiles", { ".oddrc": "mine\n", "README.md": "#\n" });
     const { workspace } = await open("odd", {
       image: images.odd,
+      customizations: { dormouse: { dotfiles: { repository: dotfiles } } },
       postCreateCommand: "echo $FROM_PROFILE $HOME >/tmp/profile",
     });
     await using _ = workspace;
@@ -177,6 +180,7 @@ describe("a repository with a devcontainer.json", () => {
     );
     const profile = async () => (await workspace.exec("cat /tmp/profile")).stdout;
     await eventually("the hook", async () => (await profile()) === "odd /srv/odd\n");
+    await eventually("the dotfiles", async () => (await workspace.exec("cat ~/.oddrc")).stdout === "mine\n");
   });
 
   it("needs no image: base, with features that lie beside the file", async () => {
@@ -204,6 +208,9 @@ describe("a definition that cannot be applied", () => {
   const problems: [name: string, definition: unknown, problem: RegExp, place?: object][] = [
     ["no-json", '{\n  "image": "x",\n  oops\n}', /devcontainer\.json:3:3: /, { line: 3, column: 3 }],
     ["no-image", { image: "REGISTRY/nothing:1" }, /nothing:1/],
+    ["no-registry", { image: "registry.invalid/app:1" }, /registry\.invalid/],
+    ["own-network", { image: "127.0.0.1:1/app" }, /127\.0\.0\.1:1 is an address of this host's own network/],
+    ["no-place", { workspaceFolder: "/usr" }, /workspaceFolder is "\/usr": must be a folder of its own/],
     ["no-feature", { features: { nothing: {} } }, /nothing/],
     [
       "no-user",
@@ -292,9 +299,8 @@ describe("a template", () => {
     const script = join(await mkdtemp(join(tmpdir(), "dormouse-bake-")), "set-up.sh");
     await writeFile(script, "#!/bin/sh\nset -e\ncat README.md >/dev/null\necho script in $PWD >~/script\n");
     const withPassword = repository.replace("http://", "http://ada:lovelace@");
-    const bake = () =>
-      dormouse(platform, ["template", "bake", "secret-app", "--from", withPassword, "--script", script]);
-    const first = await bake();
+    const bake = ["template", "bake", "secret-app", "--from", withPassword, "--script", script];
+    const first = await dormouse(platform, bake);
     expect(first, first.stderr).toMatchObject({
       exitCode: 0,
       stdout: expect.stringContaining("secret-app version 1 is baked"),
@@ -313,16 +319,13 @@ describe("a template", () => {
 
     // Every byte of what it started from: its memory, its devices, its drive.
     const machines = join(platform.dataDir, "data/machines");
-    const holding = async (text: string) =>
-      (await run("grep", ["-rlaF", text, machines], { okCodes: [0, 1, 2], timeoutMs: 120_000 })).stdout.trim();
-    expect(await holding("canary-in-the-repository")).not.toBe("");
-    expect(await holding("ada:lovelace")).toBe("");
-    expect(await holding("lovelace")).toBe("");
+    const words = ["-e", "canary-in-the-repository", "-e", "lovelace"];
+    const { stdout: found } = await run("grep", ["-rhoaF", ...words, machines], {
+      okCodes: [0, 1, 2],
+      timeoutMs: 120_000,
+    });
+    expect(new Set(found.trim().split("\n"))).toEqual(new Set(["canary-in-the-repository"]));
 
-    expect((await bake()).stdout).toContain("secret-app version 2 is baked");
-    expect((await workspace.exec("cat ~/script")).exitCode).toBe(0);
-    const { versions } = await connection.api.templates.get({ template: "secret-app" });
-    expect(versions.map(({ version }) => version)).toEqual([2, 1]);
     expect(await dormouse(platform, ["template", "delete", "secret-app"])).toMatchObject({ exitCode: 0 });
     await expect(Workspace.create({ connection, template: "secret-app" })).rejects.toThrow(
       'template: there is no template "secret-app"; the templates are: base',

@@ -25,7 +25,10 @@ beforeAll(async () => {
   internet = await createPretendInternet();
   const context = { cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse" };
   musl = (await pushMuslImage(registry, context)).reference;
-  platform = await startTestPlatform({ poolSize: 0, registry: { authFile: join(folder, "auth.json") } });
+  platform = await startTestPlatform({
+    poolSize: 0,
+    registry: { authFile: join(folder, "auth.json"), insecure: [registry.address] },
+  });
 });
 afterAll(async () => {
   await platform?.[Symbol.asyncDispose]();

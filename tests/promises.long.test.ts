@@ -93,6 +93,12 @@ it(`the clock is right within ${clockToleranceMs} ms after any sleep, however wr
   }
 });
 
+it(`the clock is right within ${clockToleranceMs} ms after 60 snapshots, each of which it stood still for`, async () => {
+  const workspace = await create("kept-often");
+  for (let count = 0; count < 60; count++) await workspace.snapshot();
+  expect(await clockErrorMs(workspace)).toBeLessThanOrEqual(clockToleranceMs);
+});
+
 it(`memory and files are what they were after each of ${sleeps} sleeps`, async () => {
   const workspace = await create("sleeper");
   await startHasher(workspace, 64);

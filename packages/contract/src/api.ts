@@ -191,10 +191,19 @@ const templates = {
     .route({
       method: "DELETE",
       path: "/templates/{template}",
-      summary: "Delete a template, or one version of it; workspaces that exist are not touched",
+      summary: "Delete a template with all its versions; workspaces that exist are not touched",
       tags: ["Templates"],
     })
-    .input(z.object({ template: z.string(), version: z.coerce.number().int().optional() }))
+    .input(z.object({ template: z.string() }))
+    .output(empty),
+  deleteVersion: oc
+    .route({
+      method: "DELETE",
+      path: "/templates/{template}/versions/{version}",
+      summary: "Delete one version of a template; without the newest, the one before is what workspaces start from",
+      tags: ["Templates"],
+    })
+    .input(z.object({ template: z.string(), version: z.coerce.number().int() }))
     .output(empty),
 };
 

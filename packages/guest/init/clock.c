@@ -15,6 +15,8 @@
 #define SHORT_TRIP_NS (10 * MILLISECOND_NS)
 /* What a host may take that has much else to do; for the identity as a whole it has a longer limit of its own. */
 #define ANSWER_LIMIT_NS (2 * (uint64_t)SECOND_NS)
+/* No machine stands still so long; who is further off has set the clock. */
+#define CATCH_UP_LIMIT_NS (10 * (int64_t)SECOND_NS)
 
 static uint64_t monotonic_ns(void)
 {
@@ -65,7 +67,8 @@ static int ask(int socket, uint64_t *ahead, uint64_t *trip)
 	return 0;
 }
 
-int clock_set(int socket, const char *told, bool is_answered, bool privileged)
+/* What the time is by what the client answers, as how far it is ahead of our monotonic clock. */
+static int find_time(int socket, const char *told, bool is_answered, uint64_t *found)
 {
 	char *end;
 	errno = 0;
@@ -85,9 +88,32 @@ int clock_set(int socket, const char *told, bool is_answered, bool privileged)
 			ahead = answered;
 		}
 	}
-	if (!privileged)
-		return 0;
+	*found = ahead;
+	return 0;
+}
+
+static int set_clock(uint64_t ahead)
+{
 	uint64_t now = ahead + monotonic_ns();
 	struct timespec time = { .tv_sec = (time_t)(now / SECOND_NS), .tv_nsec = (long)(now % SECOND_NS) };
 	return clock_settime(CLOCK_REALTIME, &time) != 0 ? errno : 0;
+}
+
+int clock_set(int socket, const char *told, bool is_answered, bool privileged)
+{
+	uint64_t ahead;
+	int error = find_time(socket, told, is_answered, &ahead);
+	return error || !privileged ? error : set_clock(ahead);
+}
+
+int clock_catch_up(int socket, const char *told, bool privileged)
+{
+	uint64_t ahead;
+	int error = find_time(socket, told, true, &ahead);
+	if (error)
+		return error;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t behind = (int64_t)(ahead + monotonic_ns() - ((uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec));
+	return behind <= 0 || behind > CATCH_UP_LIMIT_NS || !privileged ? 0 : set_clock(ahead);
 }

@@ -87,6 +87,8 @@ void operation_serve(int socket, uint8_t type, char *payload, size_t size, const
  * `is_answered` nobody is asked, without `privileged` nothing is set. EPROTO for an answer that is none.
  */
 int clock_set(int socket, const char *told, bool is_answered, bool privileged);
+/* As clock_set, asking in any case, for a machine that stood still for a moment: never back, and not by more than that. */
+int clock_catch_up(int socket, const char *told, bool privileged);
 
 /* Opens the listening socket at `path`, for root alone. Negative errno on failure. */
 int spawner_listen(const char *path);

@@ -234,6 +234,11 @@ void operation_serve(int socket, uint8_t type, char *payload, size_t size, const
 		break;
 	case FRAME_THAW:
 		error = thaw(place);
+		/* The machine's time stood still with it while it was captured, some milliseconds every minute. */
+		if (!error && size > 1 && payload[0] == 't' && payload[size - 1] == 0) {
+			stage = "clock";
+			error = clock_catch_up(socket, payload + 1, place->privileged);
+		}
 		break;
 	case FRAME_SYNC:
 		sync();

@@ -55,7 +55,7 @@ enum frame {
 	 */
 	FRAME_IDENTITY = 16,
 	FRAME_FREEZE = 17,   /* user processes stand still */
-	FRAME_THAW = 18,
+	FRAME_THAW = 18,     /* with t as in FRAME_IDENTITY, the client answers FRAME_CLOCK: the clock catches up */
 	FRAME_SYNC = 19,
 	FRAME_POWER_OFF = 20,
 
@@ -69,7 +69,7 @@ enum frame {
 	FRAME_STDIN_TAKEN = 70, /* u32 bytes */
 	FRAME_DONE = 71,
 	FRAME_RELEASED = 72,    /* the name, without the NUL byte that it begins with */
-	FRAME_CLOCK = 73,       /* what time is it; only while a FRAME_IDENTITY with a q is served */
+	FRAME_CLOCK = 73,       /* what time is it; only while a FRAME_IDENTITY with a q, or a FRAME_THAW with a t, is served */
 };
 
 #define FRAME_HEADER 5

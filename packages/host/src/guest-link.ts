@@ -106,7 +106,7 @@ export function createGuestLink(): GuestLink {
     },
     async thaw(guest) {
       await withTimeout("letting the machine's processes go on", identifyTimeoutMs, (signal) =>
-        client(guest, signal).machine.thaw({}),
+        guest.spawner.thaw(Date.now, signal),
       );
     },
   };

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
+import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { DormouseError, disposer, formatBytes, type Progress } from "@dormouse/base";
 import type { Lanes, Vmm } from "@dormouse/compute";
@@ -11,6 +12,7 @@ import {
   findBuiltImage,
   type ImageConfig,
   importImage,
+  parseImageReference,
   pullFlattened,
   pullImage,
   type RegistryOptions,
@@ -52,7 +54,7 @@ export class ImageTemplates {
     const { cacheDir, registry } = this.#options;
     const image = isDigest(reference)
       ? await findBuiltImage(reference, { cacheDir })
-      : await resolveImage(reference, { ...registry, ...(signal && { signal }) });
+      : await resolveReached(reference, { ...registry, ...(signal && { signal }) });
     return imageInfoOf(reference, image.digest, image.config);
   }
 
@@ -67,7 +69,7 @@ export class ImageTemplates {
   ): Promise<void> {
     const { cacheDir, registry } = this.#options;
     const own = { ...registry, cacheDir, progress, signal };
-    const layout = await pullFlattened(await resolveImage(image, own), own);
+    const layout = await final(resolveReached(image, own).then((resolved) => pullFlattened(resolved, own)));
     progress({ step: "image.deliver", state: "running", message: `Bringing ${image} into the builder` });
     const tar = spawn("tar", ["-c", "-C", layout, "."], { stdio: ["ignore", "pipe", "inherit"] });
     const ended = once(tar, "close");
@@ -106,7 +108,7 @@ export class ImageTemplates {
     const own = { ...registry, cacheDir, progress, ...(signal && { signal }) };
     const image = isDigest(reference)
       ? await findBuiltImage(reference, own)
-      : await pullImage(await resolveImage(reference, own), own);
+      : await final(resolveReached(reference, own).then((resolved) => pullImage(resolved, own)));
     const base = templates.base.artifacts;
     const hash = createHash("sha256").update(`${base.hash} ${image.hash}`).digest("hex").slice(0, 24);
     const artifacts = { ...base, baseImage: image.path, hash };
@@ -127,7 +129,9 @@ export class ImageTemplates {
 
   async fetchFeature(source: FeatureSource, signal?: AbortSignal): Promise<FeatureContents> {
     const { cacheDir, registry } = this.#options;
-    const { digest, files } = await fetchFeature(source, { ...registry, cacheDir, ...(signal && { signal }) });
+    checkReach(source.kind === "registry" ? source.registry : new URL(source.url).host, registry);
+    const context = { ...registry, cacheDir, ...(signal && { signal }) };
+    const { digest, files } = await final(fetchFeature(source, context));
     return { digest, files: files.map((file) => ({ ...file, content: file.content.toString("base64") })) };
   }
 }
@@ -138,4 +142,58 @@ function isDigest(reference: string): boolean {
 
 function imageInfoOf(reference: string, digest: string, { user, env, labels }: ImageConfig): ImageInfo {
   return { reference, digest, user, env, labels };
+}
+
+/** What a reference means, of a registry that may be asked. */
+async function resolveReached(reference: string, options: RegistryOptions & { signal?: AbortSignal }) {
+  checkReach(parseImageReference(reference).registry, options);
+  return await final(resolveImage(reference, options));
+}
+
+/** A registry that cannot be reached has said its last word, unlike a host that cannot be reached. */
+async function final<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (caught) {
+    const error = DormouseError.from(caught);
+    if (error.code !== "unavailable") throw error;
+    throw new DormouseError("failed_precondition", error.message, { details: error.details, cause: error });
+  }
+}
+
+/** Addresses of this host and of networks that only it is in. */
+const ownAddresses = new BlockList();
+for (const [net, prefix] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+] as const) {
+  ownAddresses.addSubnet(net, prefix, "ipv4");
+}
+for (const [net, prefix] of [
+  ["::", 127],
+  ["fc00::", 7],
+  ["fe80::", 10],
+] as const) {
+  ownAddresses.addSubnet(net, prefix, "ipv6");
+}
+
+/**
+ * A repository names what is fetched, and the host fetches it: not from itself or its own networks, unless whoever runs it
+ * has named that registry. A name that leads there is not found out.
+ */
+function checkReach(registry: string, { insecure = [] }: RegistryOptions): void {
+  const host = registry.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+  const family = isIP(host);
+  const isOwn =
+    family === 0 ? /(^|\.)localhost$/i.test(host) : ownAddresses.check(host, family === 4 ? "ipv4" : "ipv6");
+  if (!isOwn || insecure.includes(registry)) return;
+  throw new DormouseError(
+    "permission_denied",
+    `${registry} is an address of this host's own network: nothing is fetched from there unless --insecure-registry ${registry} allows it`,
+  );
 }

@@ -10,6 +10,7 @@ export { type BuiltImage, findBuiltImage, importImage } from "./oci/import-image
 export type { ImageConfig } from "./oci/manifest.ts";
 export type { PullLimits } from "./oci/pack-image.ts";
 export { type PulledImage, pullFlattened, pullImage } from "./oci/pull-image.ts";
+export { parseImageReference } from "./oci/reference.ts";
 export { type ResolvedImage, resolveImage } from "./oci/resolve-image.ts";
 export type { RegistryOptions } from "./oci/skopeo.ts";
 export { pruneArtifacts } from "./prune.ts";

@@ -14,6 +14,7 @@ from .filesystem import Filesystem
 from .process import ExecResult, OutputCallback, follow
 
 _CREATE_TIMEOUT_SECONDS = 280.0
+_BUILD_TIMEOUT_SECONDS = 3600.0
 _QUICK_SECONDS = 30.0
 _ANSWER_MARGIN_SECONDS = 30.0
 
@@ -46,7 +47,7 @@ class Workspace:
         *,
         url: Optional[str] = None,
         api_key: Optional[str] = None,
-        timeout_seconds: float = _CREATE_TIMEOUT_SECONDS,
+        timeout_seconds: Optional[float] = None,
     ) -> "Workspace":
         """Makes a workspace and answers when it runs; when that fails nothing of it is left.
 
@@ -67,7 +68,9 @@ class Workspace:
             "wait": True,
         }
         given = {field: value for field, value in body.items() if value is not None}
-        return cls(connection, connection.api("POST", "/workspaces", given, timeout_seconds))
+        # What a repository asks for may have to be fetched and built first.
+        usual = _CREATE_TIMEOUT_SECONDS if repository is None else _BUILD_TIMEOUT_SECONDS
+        return cls(connection, connection.api("POST", "/workspaces", given, timeout_seconds or usual))
 
     @classmethod
     def connect(cls, reference: str, *, url: Optional[str] = None, api_key: Optional[str] = None) -> "Workspace":
@@ -116,7 +119,7 @@ class Workspace:
         *,
         devcontainer: Union[None, str, bool] = None,
         if_needed: bool = False,
-        timeout_seconds: float = 3600,
+        timeout_seconds: float = _BUILD_TIMEOUT_SECONDS,
     ) -> "Workspace":
         """Applies the repository's ``devcontainer.json`` again, in a machine made anew unless ``if_needed``.
 

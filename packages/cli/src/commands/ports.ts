@@ -9,11 +9,19 @@ export default function ports(command: Command): void {
     .action(async (reference: string, options: { json?: boolean }) => {
       const workspace = await Workspace.connect(reference);
       const listening = await workspace.ports.list();
-      if (options.json) return printJson(listening);
+      const named = workspace.info.devcontainer?.ports ?? [];
+      const labelOf = (port: number) => named.find((each) => each.port === port)?.label ?? null;
+      if (options.json) return printJson(listening.map((each) => ({ ...each, label: labelOf(each.port) })));
       if (listening.length === 0) return printLine(paint("dim", `Nothing listens in ${workspace.name}.`));
       printTable(
-        ["PORT", "ADDRESS", "PROCESS", "PID"],
-        listening.map(({ port, address, process, pid }) => [String(port), address, process ?? "-", String(pid ?? "-")]),
+        ["PORT", "LABEL", "ADDRESS", "PROCESS", "PID"],
+        listening.map(({ port, address, process, pid }) => [
+          String(port),
+          labelOf(port) ?? "-",
+          address,
+          process ?? "-",
+          String(pid ?? "-"),
+        ]),
       );
     });
 }

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { DormouseError, formatDuration } from "@dormouse/base";
+import { templateName } from "@dormouse/contract";
 import { Connection, type Template, Workspace } from "@dormouse/sdk";
 import type { Command } from "commander";
 import { relativeTime } from "../duration.ts";
@@ -69,6 +70,8 @@ export default function template(command: Command): void {
       if (flags.from === undefined && flags.script === undefined) {
         throw new DormouseError("invalid_argument", "there is nothing to bake: give --from, --script or both");
       }
+      // Before anything is set up that could not be kept.
+      checkName(name);
       const script = flags.script === undefined ? undefined : await readFile(flags.script, "utf8");
       const beganMs = performance.now();
       const made = await interruptible((signal) => bakeShown(name, flags, script, signal));
@@ -88,9 +91,17 @@ export default function template(command: Command): void {
       if (version !== undefined && !Number.isInteger(version)) {
         throw new DormouseError("invalid_argument", `--version is ${options.version}: must be a whole number`);
       }
-      await connection.api.templates.delete({ template: name, version });
+      if (version === undefined) await connection.api.templates.delete({ template: name });
+      else await connection.api.templates.deleteVersion({ template: name, version });
       printLine(version === undefined ? `${name} is deleted.` : `Version ${version} of ${name} is deleted.`);
     });
+}
+
+function checkName(name: string): void {
+  const { error } = templateName.safeParse(name);
+  if (error) throw new DormouseError("invalid_argument", `name is ${name}: ${error.issues[0]?.message}`);
+  if (name === "base")
+    throw new DormouseError("invalid_argument", "name is base: that template ships with the product");
 }
 
 async function bakeShown(name: string, flags: BakeFlags, script: string | undefined, signal: AbortSignal) {

@@ -12,6 +12,7 @@ import { createProgressDisplay } from "../platform/progress-display.ts";
 import { type Platform, type PlatformOptions, startPlatform } from "../platform/start-platform.ts";
 import { parseRetention } from "../retention.ts";
 import { createStepReporter } from "../step-reporter.ts";
+import { printProblem } from "../workspace-view.ts";
 import { classifyRepository } from "./create.ts";
 
 interface UpFlags {
@@ -200,6 +201,7 @@ async function announce(platform: Platform, workspace: Workspace | undefined): P
     `${paint("bold", workspace ? `${workspace.name} is open.` : "Dormouse runs.")} Sign in once with this link:`,
   );
   printLine(`  ${paint("cyan", link)}`);
+  if (workspace) printProblem(workspace.info);
   printLine(`Afterwards: ${platform.url}${path}   Ctrl-C stops everything; what runs sleeps until the next start.`);
 }
 

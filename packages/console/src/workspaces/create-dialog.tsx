@@ -1,6 +1,8 @@
+import type { Template } from "@dormouse/contract";
 import { useEffect, useState } from "preact/hooks";
 import { api, messageOf } from "../api.ts";
 import { Dialog } from "../dialog.tsx";
+import { repositoryLabel } from "../repository-label.ts";
 
 const hour = 3600;
 const lives = [
@@ -13,13 +15,15 @@ const lives = [
 
 /** The form that creates a workspace and then opens it; the workspace's own page shows the progress. */
 export function CreateDialog(props: { onClose: () => void }) {
-  const [templates, setTemplates] = useState<string[]>(["base"]);
+  const [templates, setTemplates] = useState<Pick<Template, "name" | "repository">[]>([
+    { name: "base", repository: null },
+  ]);
   const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string>();
 
   useEffect(() => {
     api.templates.list({}).then(
-      (answer) => setTemplates(answer.templates.map(({ name }) => name)),
+      (answer) => setTemplates(answer.templates),
       // The choice stays at `base`; creating tells what is wrong.
       () => undefined,
     );
@@ -84,9 +88,9 @@ export function CreateDialog(props: { onClose: () => void }) {
           <label>
             <span>Template</span>
             <select name="template">
-              {templates.map((name) => (
+              {templates.map(({ name, repository }) => (
                 <option key={name} value={name} selected={name === "base"}>
-                  {name}
+                  {repository ? `${name} (has ${repositoryLabel(repository)})` : name}
                 </option>
               ))}
             </select>

@@ -79,6 +79,10 @@ export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota
       get: api.templates.get.handler(async ({ input }) => ({ versions: await templates.versions(input.template) })),
       create: api.templates.create.handler(({ context, input }) => baker.bake(context.actor, input)),
       delete: api.templates.delete.handler(async ({ context, input }) => {
+        await baker.remove(context.actor, input.template);
+        return {};
+      }),
+      deleteVersion: api.templates.deleteVersion.handler(async ({ context, input }) => {
         await baker.remove(context.actor, input.template, input.version);
         return {};
       }),

@@ -52,6 +52,18 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
     return await follow(host.calls.templates.ofImage({ image: image.exact }, { signal }), onProgress);
   }
 
+  /** Under the last of these keys that has something which its host still has. */
+  async function findBuilt(keys: readonly string[]) {
+    for (;;) {
+      const found = await store.find(keys);
+      if (!found) return undefined;
+      const { workspaceId, id } = found.snapshot;
+      const { snapshots } = await remote(host.calls.snapshots.list({ workspaceId }));
+      if (snapshots.some((snapshot) => snapshot.id === id)) return found;
+      await store.forget(found.key);
+    }
+  }
+
   async function build(options: {
     resolved: ResolvedDefinition;
     start: MachineStart;
@@ -146,7 +158,7 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
       if (!last) return { start, imageEnv };
       // Two that want the same build it once.
       const snapshot = await lock.run(last.key, async () => {
-        const found = await store.find(needed.map(({ key }) => key));
+        const found = await findBuilt(needed.map(({ key }) => key));
         if (found?.key === last.key) return found.snapshot;
         const left = needed.slice(needed.findIndex(({ key }) => key === found?.key) + 1);
         return await build({

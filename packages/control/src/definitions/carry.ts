@@ -59,7 +59,7 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       await remote(host.guest(workspaceId).files.remove({ path: archive }, { signal }));
     },
 
-    async putIn(workspaceId, target, { uid, gid }, signal) {
+    async putIn(workspaceId, target, { uid, gid, home }, signal) {
       const file = fileOf(workspaceId);
       const { size } = await stat(file).catch((error: unknown) => {
         throw new DormouseError("data_loss", "the repository's folder that was to be carried over is gone", {
@@ -76,9 +76,11 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       const answer = await body.text();
       if (statusCode !== 200) throw transferError(answer, statusCode);
       const script =
-        `set -e; b=${busybox}; $b mkdir -p "$2"; $b find "$2" -mindepth 1 -maxdepth 1 -exec $b rm -rf {} +; ` +
+        `set -e; b=${busybox}; $b mkdir -p "$2"; ` +
+        // What an image has there would be hidden by a mount; somebody's home is theirs.
+        `[ "$2" = "$4" ] || $b find "$2" -mindepth 1 -maxdepth 1 -exec $b rm -rf {} +; ` +
         'tar -xf "$1" -C "$2"; $b chown -R "$3" "$2"; $b rm -f "$1"';
-      await run(workspaceId, script, [archive, posix.normalize(target), `${uid}:${gid}`], signal);
+      await run(workspaceId, script, [archive, posix.normalize(target), `${uid}:${gid}`, home], signal);
     },
 
     async copy(from, to, signal) {

@@ -1,6 +1,7 @@
 import { DormouseError } from "@dormouse/base";
 import type { Resources, SnapshotRef } from "@dormouse/contract";
 import {
+  type DormouseCustomizations,
   devcontainerId,
   type LifecycleHook,
   type LifecycleStep,
@@ -69,8 +70,10 @@ export interface Definition {
   isPrebuild: boolean;
   /** The repository's folder lies in a file and waits for the next machine. */
   carried: boolean;
+  /** Personal settings that are brought and installed once tools have what they wait for. */
+  dotfiles: DormouseCustomizations["dotfiles"] | null;
   /** Steps that have run in this machine. */
-  done: LifecycleHook[];
+  done: (LifecycleHook | "dotfiles")[];
 }
 
 /** Nothing is known yet. */
@@ -79,7 +82,7 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
     ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
-    ...{ template: null, hasRepository: false, isPrebuild },
+    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
   };
 }
 

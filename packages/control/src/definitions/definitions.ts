@@ -6,6 +6,7 @@ import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
 import type { Carrier } from "./carry.ts";
 import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
+import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
 import { readDefinition } from "./read.ts";
@@ -37,7 +38,7 @@ export interface Definitions {
   /** Removes what is kept here of a workspace. */
   forget(workspaceId: string): Promise<void>;
   /** What is left when a definition cannot be applied: the workspace's own template, with the reason. */
-  recovery(row: OwnedRow, error: unknown): Definition;
+  recover(row: OwnedRow, error: unknown): Promise<Definition>;
   /**
    * Runs the steps that are due, those that tools wait for or the others. Answers the definition as it is afterwards: a
    * step that failed is its problem, and ends all that follow.
@@ -112,11 +113,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     return { definition, folder: resolved.folder };
   }
 
-  const recovery = ({ definition }: OwnedRow, error: unknown): Definition => ({
-    ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
-    stage: "decided",
-    problem: problemOf(error, definition?.path ?? null),
-  });
+  const recover = async ({ id, definition }: OwnedRow, error: unknown): Promise<Definition> => {
+    await using file = logs.open(id);
+    file.add(DormouseError.from(error).message);
+    return {
+      ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
+      stage: "decided",
+      problem: problemOf(error, definition?.path ?? null),
+    };
+  };
 
   const placeOf = async (row: OwnedRow, definition: Definition, signal: AbortSignal) => {
     const guest = host.guest(row.id);
@@ -140,8 +145,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       } catch (error) {
         // Neither a machine that is away nor an end that was asked for is the repository's fault.
         if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
-        file.add(DormouseError.from(error).message);
-        decided = { definition: recovery(row, error), folder: row.folder };
+        decided = { definition: await recover(row, error), folder: row.folder };
       }
       const { definition, folder } = decided;
       const own = currentStart({ ...row, definition: null });
@@ -164,7 +168,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       await carrier.drop(workspaceId);
       await logs.remove(workspaceId);
     },
-    recovery,
+    recover,
 
     async runSteps(row, which, signal) {
       let definition = row.definition ?? openDefinition(null);
@@ -173,10 +177,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
         return blocking === (which === "blocking") && (occasions.includes("create") || occasions.includes("start"));
       });
+      const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
       const isIdle =
         due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
-      if (isIdle || definition.problem) return definition;
+      if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
@@ -195,6 +200,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
           return { ...definition, problem: problemOf(error, definition.path) };
         }
       }
+      if (bringsDotfiles) await bringDotfiles(place, env, watcher, signal);
       return definition;
     },
 

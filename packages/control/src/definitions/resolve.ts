@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
+import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
   attributesOf,
+  customizationsOf,
+  type DevcontainerConfig,
   type FeatureContents,
   type FeatureNode,
   type FeatureReference,
@@ -86,6 +89,12 @@ export interface ResolveOptions {
 
 /** Of the image that ships with the product. */
 const baseUser = "dev";
+/** The repository takes the place of what is in its folder. */
+const systemFolders = new Set(
+  "/ /bin /boot /dev /etc /home /lib /lib64 /opt /proc /root /run /sbin /sys /tmp /usr /var /var/tmp /workspaces".split(
+    " ",
+  ),
+);
 const gib = 1024 ** 3;
 const mib = 1024 ** 2;
 
@@ -116,7 +125,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
   const users = usersOf(merged, image ? withoutGroup(image.user) : baseUser);
   const resources = await fitResources(host, merged, options.resources, signal);
   const mounts = merged.mounts.map(parseMount);
-  const { folder, mount } = workspaceOf(config, { ...variablesOf(owner), defaultFolder: owner.folder });
+  const { folder, notes } = placeOf(config, owner);
   return {
     image,
     imageEnv: image ? image.env : await baseEnvironment(options),
@@ -129,7 +138,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
     })),
     users,
     resources,
-    folder: mount?.target ?? folder,
+    folder,
     definition: {
       path: file.path,
       source: file.source,
@@ -144,10 +153,30 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         const port = parseForwardedPort(entry);
         return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
       }),
-      notes: [...(file.dockerfile?.notes ?? []), ...notesOf(merged, mounts)],
+      dotfiles: customizationsOf(merged).dotfiles ?? null,
+      notes: [...(file.dockerfile?.notes ?? []), ...notes, ...notesOf(merged, mounts)],
       problem: null,
     },
   };
+}
+
+/**
+ * Where the repository is to lie. What opens a folder inside of it opens all of it here; what opens another one, without
+ * saying what is mounted there, has it there.
+ */
+function placeOf(config: DevcontainerConfig, owner: VariableOwner): { folder: string; notes: string[] } {
+  const { folder, mount } = workspaceOf(config, { ...variablesOf(owner), defaultFolder: owner.folder });
+  const place = posix.normalize(mount?.target ?? (folder.startsWith(`${owner.folder}/`) ? owner.folder : folder));
+  const opened = posix.normalize(folder);
+  if (systemFolders.has(place.replace(/(.)\/$/, "$1")) || !place.startsWith("/")) {
+    throw new DormouseError(
+      "failed_precondition",
+      `${mount ? "workspaceMount" : "workspaceFolder"} is ${JSON.stringify(place)}: must be a folder of its own, such as ${owner.folder}`,
+    );
+  }
+  const isAll = opened === place || opened === `${place}/`;
+  const notes = isAll ? [] : [`workspaceFolder: all of the repository is opened, ${place}, not ${opened}`];
+  return { folder: place.replace(/(.)\/$/, "$1"), notes };
 }
 
 async function resolveImage(

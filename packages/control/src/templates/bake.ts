@@ -16,8 +16,8 @@ export interface TemplateBaker {
    *   for somebody else's template.
    */
   bake(actor: Actor, request: { name: string; workspace: string }): Promise<Template>;
-  /** @throws DormouseError `not_found`, `permission_denied`. */
-  remove(actor: Actor, name: string, version: number | undefined): Promise<void>;
+  /** All versions, or one. @throws DormouseError `not_found`, `permission_denied`. */
+  remove(actor: Actor, name: string, version?: number): Promise<void>;
 }
 
 /** The {@link TemplateBaker} on a host. */

@@ -13,6 +13,7 @@ import {
 } from "@dormouse/contract";
 import { implement } from "@orpc/server";
 import { RPCHandler } from "@orpc/server/node";
+import type { HostClient } from "../host/client.ts";
 
 /** A host daemon without machines: the whole host contract over real HTTP, with what a host remembers in memory. */
 export interface SimulatedHost extends AsyncDisposable {
@@ -23,6 +24,10 @@ export interface SimulatedHost extends AsyncDisposable {
   snapshots: Map<string, SnapshotInfo[]>;
   /** Commands that were sent to machines. */
   executed: string[];
+  /** What machines were created with, in order. */
+  created: MachineOrder[];
+  /** Files that every machine has, by path. */
+  files: Map<string, string>;
   /** What the next calls meet; set by tests. */
   behaviour: {
     /** Called before each state-changing call; may wait or throw. */
@@ -38,6 +43,8 @@ export interface SimulatedHost extends AsyncDisposable {
   change(workspaceId: string, patch: Partial<MachineInfo>): void;
 }
 
+type MachineOrder = Parameters<HostClient["machines"]["create"]>[0];
+
 const resources = { vcpus: 1, memoryMib: 1024, diskGib: 16 };
 
 /** Starts a {@link SimulatedHost} on a free port of the loopback address. */
@@ -47,6 +54,9 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const snapshots = new Map<string, SnapshotInfo[]>();
   const watchers = new Set<(machine: MachineInfo) => void>();
   const executed: string[] = [];
+  const created: MachineOrder[] = [];
+  const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
+  const ended = new Map<string, number>();
   let snapshotCount = 0;
   const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
 
@@ -109,6 +119,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
           throw new DormouseError("resource_exhausted", `this host has ${free()} of ${behaviour.vcpus} vCPUs free`);
         }
         if (input.snapshot) requireSnapshot(input.snapshot);
+        created.push(input);
         return tell({
           workspaceId: input.workspaceId,
           generation: input.generation,
@@ -261,9 +272,42 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
           durationMs: 1,
         };
       }),
+      // Nothing is run: a line ends with the code that stands behind its last `exit`.
+      start: guest.exec.start.handler(({ input }) => {
+        const line = [input.command].flat().join(" ");
+        executed.push(`${input.user ?? "nobody"} in ${input.cwd ?? "nowhere"}: ${line}`);
+        const processId = `p-${executed.length}`;
+        ended.set(processId, Number(/exit (\d+)$/.exec(line)?.[1] ?? 0));
+        return { processId, pid: 1, command: input.command, startedMs: Date.now(), exitCode: null };
+      }),
+      attach: guest.exec.attach.handler(async function* ({ input }) {
+        yield { type: "stdout", offset: 0, data: Buffer.from("said so\n").toString("base64") };
+        yield { type: "exit", exitCode: ended.get(input.processId) ?? 0, signal: null, timedOut: false };
+      }),
     },
     files: {
-      exists: guest.files.exists.handler(() => ({ exists: false })),
+      exists: guest.files.exists.handler(({ input }) => ({
+        exists: [...files.keys()].some((path) => path === input.path || path.startsWith(`${input.path}/`)),
+      })),
+      list: guest.files.list.handler(({ input }) => {
+        const below = [...files.keys()].filter((path) => path.startsWith(`${input.path}/`));
+        const names = new Set(below.map((path) => path.slice(input.path.length + 1).split("/")[0] ?? ""));
+        return { entries: [...names].map((name) => entryOf(files, `${input.path}/${name}`)), truncated: false };
+      }),
+      read: guest.files.read.handler(({ input }) => {
+        const text = files.get(input.path);
+        if (text === undefined) throw new DormouseError("not_found", `path: ${input.path} is not there`);
+        return { content: Buffer.from(text).toString("base64"), entry: entryOf(files, input.path) };
+      }),
+      write: guest.files.write.handler(({ input }) => {
+        files.set(input.path, Buffer.from(input.content, "base64").toString("utf8"));
+        return entryOf(files, input.path);
+      }),
+      remove: guest.files.remove.handler(({ input }) => {
+        for (const path of files.keys())
+          if (path === input.path || path.startsWith(`${input.path}/`)) files.delete(path);
+        return {};
+      }),
     },
     git: {
       clone: guest.git.clone.handler(async function* ({ input, context }) {
@@ -284,7 +328,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const guestHandler = new RPCHandler(guestRouter);
   async function handle(request: IncomingMessage, response: ServerResponse) {
     if (request.headers.authorization !== `Bearer ${token}`) return void response.writeHead(401).end();
-    const ofMachine = /^\/machines\/([^/]+)\/guest\/rpc/.exec(request.url ?? "");
+    const ofMachine = /^\/machines\/([^/]+)\/guest\/(?:rpc|file)/.exec(request.url ?? "");
     const workspaceId = ofMachine?.[1];
     if (ofMachine && workspaceId !== undefined) {
       if (machines.get(workspaceId)?.state !== "running") {
@@ -292,6 +336,10 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         return void response.writeHead(503, { "content-type": "application/json" }).end(JSON.stringify(error));
       }
       const prefix = ofMachine[0] as `/${string}`;
+      if (request.url?.includes("/guest/file?")) {
+        request.resume();
+        return void response.writeHead(200).end(request.method === "PUT" ? "{}" : "a folder");
+      }
       const { matched } = await guestHandler.handle(request, response, { prefix, context: { workspaceId } });
       if (matched) return;
     } else if ((await hostHandler.handle(request, response, { prefix: "/rpc", context: {} })).matched) return;
@@ -308,6 +356,8 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     machines,
     snapshots,
     executed,
+    created,
+    files,
     behaviour,
     change: (workspaceId, patch) => void tell({ ...existing(workspaceId), ...patch }),
     async [Symbol.asyncDispose]() {
@@ -317,4 +367,11 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       await closed;
     },
   };
+}
+
+function entryOf(files: ReadonlyMap<string, string>, path: string) {
+  const text = files.get(path);
+  const type = text === undefined ? ("directory" as const) : ("file" as const);
+  const times = { modifiedMs: 0, createdMs: 0, mode: 0o644, uid: 0, gid: 0, etag: "" };
+  return { path, name: path.split("/").at(-1) ?? "", type, size: text?.length ?? 0, ...times };
 }

@@ -2,6 +2,7 @@ import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/bas
 import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contract";
 import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
+import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import type { Changes } from "./changes.ts";
@@ -174,7 +175,7 @@ export function createEngine(options: {
       } catch (error) {
         // The repository's fault, such as a user that is not there; a machine that has none of it cannot fail so again.
         if (definition.problem || DormouseError.from(error).code !== "failed_precondition") throw error;
-        return await replaceMachine(row, definitions.recovery(row, error), row.folder);
+        return await replaceMachine(row, await definitions.recover(row, error), row.folder);
       }
     } else if (!row.prepared && !definition?.hasRepository) {
       await cloneRepository({
@@ -210,10 +211,13 @@ export function createEngine(options: {
   function runInBackground(row: OwnedRow) {
     const { definition } = row;
     const left = definition?.steps.filter(({ blocking, hook }) => !blocking && !definition.done.includes(hook)) ?? [];
-    if (!definition || definition.isPrebuild || left.length === 0 || definition.problem) return;
+    if (!definition || definition.isPrebuild || definition.problem) return;
+    const bringsDotfiles = hasDotfilesToBring(definition);
+    if (left.length === 0 && !bringsDotfiles) return;
     const stop = new AbortController();
     const work = async () => {
-      const begun = { ...definition, done: [...definition.done, ...left.map(({ hook }) => hook)] };
+      const names = [...left.map(({ hook }) => hook), ...(bringsDotfiles ? ["dotfiles" as const] : [])];
+      const begun = { ...definition, done: [...definition.done, ...names] };
       await store.update(row.id, { definition: begun });
       const { problem } = await definitions.runSteps(row, "background", stop.signal);
       if (!problem) return;

@@ -9,7 +9,6 @@ import {
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
-  type TemplateInfo,
   type UnpushedWork,
   type updateWorkspace,
   type Workspace,
@@ -22,7 +21,7 @@ import type { Definitions } from "../definitions/definitions.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
-import type { TemplateRow } from "../templates/store.ts";
+import { beginningOf } from "./beginning.ts";
 import type { Changes } from "./changes.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
@@ -90,10 +89,6 @@ export interface WorkspaceService {
   running(actor: Actor, reference: string): Promise<OwnedRow>;
 }
 
-type ChosenTemplate = Awaited<ReturnType<TemplateCatalogue["get"]>>;
-
-const nameOfRepository = (url: string) => parseRepositoryUrl(url).name;
-
 /** What the platform does unless a workspace says otherwise. */
 const defaultHibernateAfterSeconds = 30 * 60;
 /** A person waits for it before deleting something. */
@@ -141,7 +136,7 @@ export function workspaceService(options: {
   async function insert(
     actor: Actor,
     input: z.output<typeof createWorkspace>,
-    from: ChosenTemplate,
+    from: Awaited<ReturnType<TemplateCatalogue["get"]>>,
   ): Promise<OwnedRow> {
     const repository = input.repository === undefined ? undefined : parseRepositoryUrl(input.repository);
     if (input.ref !== undefined) {
@@ -152,7 +147,7 @@ export function workspaceService(options: {
       id: createId("ws"),
       state: "creating",
       template: from.shipped.name,
-      ...(from.baked ? ofBaked(input, from.baked, repository?.url) : await ofShipped(input, from.shipped, repository)),
+      ...(await beginningOf(input, from, repository, definitions)),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
@@ -163,60 +158,6 @@ export function workspaceService(options: {
     const inserted = await insertNamed(actor, input.name, base, row);
     if (repository?.credential) engine.lendCredential(row.id, repository.credential);
     return inserted;
-  }
-
-  async function ofShipped(
-    input: z.output<typeof createWorkspace>,
-    template: TemplateInfo,
-    repository: ReturnType<typeof parseRepositoryUrl> | undefined,
-  ) {
-    const wanted = input.devcontainer ?? null;
-    const { prebuild } = input;
-    const ref = input.ref ?? null;
-    // What its machine is going to be, most likely: then it is made only once.
-    const takesGuess = repository && input.resources === undefined && input.folder === undefined;
-    const guess = takesGuess
-      ? await definitions.guess({ repository: repository.url, ref, wanted }, prebuild)
-      : undefined;
-    const usual = repository ? `/workspaces/${repository.name}` : "/workspace";
-    return {
-      repository: repository?.url ?? null,
-      ref,
-      folder: input.folder ?? guess?.folder ?? usual,
-      prepared: repository === undefined,
-      definition: guess?.definition ?? (repository ? openDefinition(wanted, prebuild) : null),
-      ...(guess?.definition.start?.resources ?? { ...template.resources, ...definedOnly(input.resources ?? {}) }),
-    };
-  }
-
-  /** What lies in a template that was baked is there already; of another repository nothing but itself is brought. */
-  function ofBaked(input: z.output<typeof createWorkspace>, baked: TemplateRow, repository: string | undefined) {
-    const { name, version, definition } = baked;
-    const { start } = definition;
-    if (!start) throw new DormouseError("internal", `template ${name} does not say what it starts from`);
-    const mismatch = (field: string, has: string) =>
-      new DormouseError("invalid_argument", `${field}: template ${name} has ${has}; create without ${field}`);
-    const asked = definedOnly(input.resources ?? {});
-    for (const [what, value] of Object.entries(asked)) {
-      const has = start.resources[what as keyof typeof asked];
-      if (value !== has) throw mismatch(`resources.${what}`, String(has));
-    }
-    const own = { ...definition, template: { name, version }, isPrebuild: input.prebuild };
-    if (baked.repository === null) {
-      return {
-        repository: repository ?? null,
-        ref: input.ref ?? null,
-        folder: input.folder ?? (repository ? `/workspaces/${nameOfRepository(repository)}` : baked.folder),
-        prepared: repository === undefined,
-        definition: own,
-        ...start.resources,
-      };
-    }
-    if (repository !== undefined && repository !== baked.repository) throw mismatch("repository", baked.repository);
-    if (input.ref !== undefined && input.ref !== baked.ref) throw mismatch("ref", baked.ref ?? "its default branch");
-    if (input.folder !== undefined && input.folder !== baked.folder) throw mismatch("folder", baked.folder);
-    const { repository: url, ref, folder } = baked;
-    return { repository: url, ref, folder, prepared: false, definition: own, ...start.resources };
   }
 
   /** Under the name that was asked for, or the first like `base` that is free. */
@@ -507,10 +448,6 @@ export function workspaceService(options: {
 
 function expiry(ttlSeconds: number | null | undefined): Date | null {
   return ttlSeconds === null || ttlSeconds === undefined ? null : new Date(Date.now() + ttlSeconds * 1000);
-}
-
-function definedOnly<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as never;
 }
 
 function notRunning(row: OwnedRow): DormouseError {

@@ -229,6 +229,25 @@ describe("the clock of an identity", () => {
   });
 });
 
+describe("a thaw", () => {
+  it("asks what time it is when the client says that there will be an answer", async () => {
+    for (const [records, questions] of [
+      [[], 0],
+      [[["t", "1000000000"]], 1],
+    ] as [[string, string][], number][]) {
+      using socket = disposable(connect(agent.spawnSocket));
+      const answer = untilAnswered(socket, () => socket.write(encodeTime(Date.now())));
+      socket.write(encodeFrame(frame.thaw, encodeRecords(records)));
+      expect(await answer).toMatchObject({ questions, type: frame.done });
+    }
+    const spawner = createSpawner(() => connectAs(agent, agent.address.token));
+    const nowMs = vi.fn(() => Date.now());
+    await spawner.thaw(nowMs);
+    spawner.close();
+    expect(nowMs.mock.calls.length).toBeGreaterThanOrEqual(2);
+  });
+});
+
 describe("a client", () => {
   /** What an identity comes to in a machine that answers it with these bytes. */
   async function identifyWith(bytes: Buffer) {

@@ -107,6 +107,8 @@ export interface Spawner {
    * processes go on. The clock is off by half of a round trip at most, however long the machine took until then.
    */
   identify(identity: MachineIdentity, signal?: AbortSignal): Promise<void>;
+  /** Lets user processes go on, and the clock catch up with the time that the machine stood still. */
+  thaw(nowMs: () => number, signal?: AbortSignal): Promise<void>;
   operate(operation: "freeze" | "thaw" | "sync" | "powerOff"): Promise<void>;
   /** Lets the idle connections go; processes that run are not touched. */
   close(): void;
@@ -168,6 +170,13 @@ export function createSpawner(open: () => Socket): Spawner {
       const socket = open();
       await ask(socket, "identify", encodeFrame(frame.identity, payload), { nowMs, signal });
       // The first process finds a connection that is there already.
+      giveBack(socket);
+    },
+    async thaw(nowMs, signal) {
+      const payload = encodeRecords([["t", String(nanosecondsOf(nowMs()))]]);
+      if (!payload) throw tooLong();
+      const socket = open();
+      await ask(socket, "thaw", encodeFrame(frame.thaw, payload), { nowMs, signal });
       giveBack(socket);
     },
     operate: (operation) => operate(operation, frame[operation]),

@@ -287,7 +287,7 @@ function randomLayers(random: (below: number) => number): Buffer[] {
   });
 }
 
-const rounds = 30;
+const rounds = Number(process.env.DORMOUSE_FUZZ_ROUNDS ?? 12);
 const knownSeeds: readonly number[] = [];
 
 test(`whatever a layer holds, it stays inside: ${rounds} random images`, async () => {

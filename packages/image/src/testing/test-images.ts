@@ -41,19 +41,19 @@ export async function pushMuslImage(registry: TestRegistry, context: BuildContex
   });
 }
 
-/** {@link pushDebianImage}'s with the user `odd` (4242:4242, `/srv/odd`, bash) and as that user, as `odd-user`. */
+/** {@link pushMuslImage}'s with the user `odd` (4242:4242, `/srv/odd`) and as that user, as `odd-user`. */
 export async function pushOddUserImage(registry: TestRegistry, context: BuildContext = {}): Promise<Pushed> {
-  const base = await debianLayer(context);
+  const base = await muslLayer(context);
   const users: TarEntry[] = [
-    { path: "etc/passwd", content: `${base.passwd}odd:x:4242:4242:Odd:/srv/odd:/bin/bash\n` },
-    { path: "etc/group", content: `${base.group}odd:x:4242:\n` },
+    { path: "etc/passwd", content: `${muslAccounts.passwd}odd:x:4242:4242:Odd:/srv/odd:/bin/sh\n` },
+    { path: "etc/group", content: `${muslAccounts.group}odd:x:4242:\n` },
     { path: "srv/odd/", uid: 4242, gid: 4242, mode: 0o700 },
     { path: "srv/odd/.profile", uid: 4242, gid: 4242, content: "export FROM_PROFILE=odd\n" },
   ];
   return pushImage(registry, {
     repository: "odd-user",
     layers: [base, users],
-    config: { User: "odd", Env: [path], WorkingDir: "/srv/odd", Cmd: ["bash"] },
+    config: { User: "odd", Env: [path], WorkingDir: "/srv/odd", Cmd: ["sh"] },
   });
 }
 
@@ -67,16 +67,16 @@ async function debianLayer(context: BuildContext) {
     const options = ["--mode=root", "--variant=apt", "--format=tar", '--aptopt=Acquire::Languages "none"', ...excluded];
     const args = ["--pdeathsig", "KILL", "--", "unshare", ...isolation, "mmdebstrap", ...options];
     await run("setpriv", [...args, guestRelease, tar, list], { timeoutMs: 600_000, signal: context.signal });
-    for (const file of ["passwd", "group"]) {
-      await writeFile(join(folder, file), (await run("tar", ["-xO", "-f", tar, `./etc/${file}`])).stdout);
-    }
     await finish(folder, tar);
     await rm(list);
   };
-  const folder = await cachedLayer("debian", ["2", sources, ...excluded], build, context);
-  const [passwd, group] = await Promise.all(["passwd", "group"].map((file) => readFile(join(folder, file), "utf8")));
-  return { ...(await layerIn(folder)), passwd, group };
+  return layerIn(await cachedLayer("debian", ["3", sources, ...excluded], build, context));
 }
+
+const muslAccounts = {
+  passwd: "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/home/guest:/bin/sh\n",
+  group: "root:x:0:\nguest:x:1000:\n",
+};
 
 const hello = '#include <stdio.h>\nint main(void) { puts("hello from musl"); return 0; }\n';
 
@@ -125,11 +125,7 @@ async function fillMuslTree(unpacked: string, tree: string): Promise<void> {
   for (const applet of stdout.trim().split("\n")) {
     if (applet !== "busybox") await symlink("/bin/busybox", join(tree, "bin", applet));
   }
-  await writeFile(
-    join(tree, "etc/passwd"),
-    "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/home/guest:/bin/sh\n",
-  );
-  await writeFile(join(tree, "etc/group"), "root:x:0:\nguest:x:1000:\n");
+  for (const [name, text] of Object.entries(muslAccounts)) await writeFile(join(tree, "etc", name), text);
 }
 
 /** A layer of a test image, built once per machine and kept beside the product's artefacts. */

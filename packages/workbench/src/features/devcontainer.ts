@@ -23,6 +23,11 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
   const reference = { workspace: workspace.id };
   const diagnostics = api.languages.createDiagnosticCollection("devcontainer");
 
+  let shownLog = "";
+  const logs = api.workspace.registerTextDocumentContentProvider(logScheme, {
+    provideTextDocumentContent: () => shownLog,
+  });
+
   const guarded = (id: string, what: string, work: () => Promise<unknown>) =>
     api.commands.registerCommand(id, async () => {
       try {
@@ -46,8 +51,9 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
   const showLog = async () => {
     const { setup } = await rest.workspaces.logs(reference);
     if (!setup) return void api.window.showInformationMessage(`Nothing was set up for ${name} beyond its template.`);
-    const document = await api.workspace.openTextDocument({ content: setup, language: "log" });
-    await api.window.showTextDocument(document, { preview: true });
+    shownLog = setup;
+    const uri = api.Uri.from({ scheme: logScheme, path: `/set-up of ${name}.log`, query: String(Date.now()) });
+    await api.window.showTextDocument(await api.workspace.openTextDocument(uri), { preview: true });
   };
 
   const tellProblem = async ({ message, file, line, column }: Problem) => {
@@ -71,9 +77,12 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
   if (devcontainer?.problem) void tellProblem(devcontainer.problem);
   return api.Disposable.from(
     diagnostics,
+    logs,
     guarded("dormouse.rebuild", "Rebuild", rebuild),
     guarded("dormouse.showSetUpLog", "Show Set-Up Log", showLog),
   );
 }
+
+const logScheme = "dormouse-log";
 
 type Problem = NonNullable<NonNullable<Workspace["devcontainer"]>["problem"]>;

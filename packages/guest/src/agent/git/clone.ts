@@ -13,6 +13,8 @@ export interface CloneOptions {
   /** Branch, tag or commit; also a full name such as `refs/pull/1/head`. */
   ref?: string | undefined;
   depth?: number | undefined;
+  /** For the server that the address names, and no other; in git's environment for as long as it runs, and kept nowhere. */
+  credential?: { username: string; password: string } | undefined;
 }
 
 /**
@@ -44,8 +46,9 @@ export async function* clone(
   ];
   let isDone = false;
   try {
-    yield* git.remote(args, { cwd, signal });
-    if (later !== undefined) yield* checkOutLater(git, options, later, signal);
+    const env = credentialEnvironment(options);
+    yield* git.remote(args, { cwd, signal, env });
+    if (later !== undefined) yield* checkOutLater(git, { ...options, env }, later, signal);
     const head = await git.head(options.path);
     isDone = true;
     return { head };
@@ -54,8 +57,13 @@ export async function* clone(
   }
 }
 
-async function* checkOutLater(git: Git, options: CloneOptions, ref: string, signal?: AbortSignal) {
-  const cwd = options.path;
+async function* checkOutLater(
+  git: Git,
+  options: CloneOptions & { env: Record<string, string> },
+  ref: string,
+  signal?: AbortSignal,
+) {
+  const { path: cwd, env } = options;
   const depth = options.depth === undefined ? [] : ["--depth", String(options.depth)];
   const known = await git.run(["rev-parse", "--verify", "--quiet", `${ref}^{commit}`], { cwd, okCodes: [0, 1, 128] });
   let target = ref;
@@ -66,12 +74,28 @@ async function* checkOutLater(git: Git, options: CloneOptions, ref: string, sign
       okCodes: [0, 1, 128],
     });
     if (branch.exitCode !== 0) {
-      yield* git.remote(["fetch", "--progress", ...depth, "origin", ref], { cwd, signal });
+      yield* git.remote(["fetch", "--progress", ...depth, "origin", ref], { cwd, signal, env });
       target = "FETCH_HEAD";
     }
   }
   const detach = target === "FETCH_HEAD" ? ["--detach"] : [];
   yield* git.remote(["checkout", "--progress", ...detach, target, "--"], { cwd, signal });
+}
+
+/** Answers git's question with a credential, through a helper that is asked for this server alone. */
+function credentialEnvironment({ url, credential }: CloneOptions): Record<string, string> {
+  if (!credential || !URL.canParse(url)) return {};
+  const helper =
+    '!f() { test "$1" != get || printf "username=%s\\npassword=%s\\n" "$DORMOUSE_GIT_USERNAME" "$DORMOUSE_GIT_PASSWORD"; }; f';
+  const name = `credential.${new URL(url).origin}.helper`;
+  return {
+    GIT_CONFIG_COUNT: "2",
+    // Those of the image, which might keep it, are not asked and not told.
+    ...{ GIT_CONFIG_KEY_0: name, GIT_CONFIG_VALUE_0: "" },
+    ...{ GIT_CONFIG_KEY_1: name, GIT_CONFIG_VALUE_1: helper },
+    DORMOUSE_GIT_USERNAME: credential.username,
+    DORMOUSE_GIT_PASSWORD: credential.password,
+  };
 }
 
 /** Answers whether the folder is there (and empty). */

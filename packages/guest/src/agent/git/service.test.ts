@@ -1,6 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -16,6 +16,9 @@ let folder: string;
 let cwd: string;
 let remote: string;
 let round = 0;
+
+/** What `/locked.git`, which is {@link remote}, is read with. */
+const unlocked = `Basic ${Buffer.from("ada:hunter2 'quoted'").toString("base64")}`;
 
 const identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"];
 const git = (where: string, ...args: string[]) =>
@@ -44,7 +47,14 @@ async function finish<T>(stream: Promise<AsyncIterator<unknown, T>>): Promise<T>
 beforeAll(async () => {
   agent = await startTestAgent();
   server = createServer((request, response) => {
-    const status = request.url?.startsWith("/private") ? 401 : request.url?.startsWith("/forbidden") ? 403 : 404;
+    const [, file] = /^\/locked\.git\/([^?]*)/.exec(request.url ?? "") ?? [];
+    if (file !== undefined && request.headers.authorization === unlocked) {
+      const path = join(remote, file);
+      if (existsSync(path)) return void createReadStream(path).pipe(response);
+    }
+    const isLocked = file !== undefined && request.headers.authorization !== unlocked;
+    const status =
+      isLocked || request.url?.startsWith("/private") ? 401 : request.url?.startsWith("/forbidden") ? 403 : 404;
     response.writeHead(status, status === 401 ? { "www-authenticate": 'Basic realm="test"' } : {}).end();
   });
   server.listen(0, "127.0.0.1");
@@ -299,6 +309,24 @@ describe("cloning", () => {
     );
     expect(steps.length).toBeGreaterThan(0);
     expect(git(join(folder, "steps"), "rev-list", "--count", "HEAD")).toBe("1");
+  });
+
+  it("shows a credential to the server that asks for it, and keeps it nowhere", async () => {
+    git(remote, "update-server-info");
+    const path = join(folder, "unlocked");
+    const url = `${serverUrl}/locked.git`;
+    const credential = { username: "ada", password: "hunter2 'quoted'" };
+    const wrong = { ...credential, password: "hunter3" };
+    for (const refused of [undefined, wrong]) {
+      const error = await failure(
+        finish(agent.client.git.clone({ url, path, ...(refused && { credential: refused }) })),
+      );
+      expect(error.details.reason).toBe("authentication");
+      expect(error.message).not.toContain("hunter");
+    }
+    const { head } = await finish(agent.client.git.clone({ url, path, credential }));
+    expect(head).toBe(git(remote, "rev-parse", "HEAD"));
+    expect(spawnSync("grep", ["-rl", "hunter2", path], { encoding: "utf8" }).stdout).toBe("");
   });
 
   it("takes an empty repository, and an empty folder that is there", async () => {

@@ -7,7 +7,7 @@ import { bytesToPath } from "../../byte-path.ts";
 import type { Spawner } from "../../process/spawner.ts";
 import { native, resolvePath } from "../guest-files.ts";
 import type { Machine } from "../session.ts";
-import { clone } from "./clone.ts";
+import { type CloneOptions, clone } from "./clone.ts";
 import { gitReasonError } from "./errors.ts";
 import { createGit, plainArgument } from "./run.ts";
 import { parseStatus } from "./status.ts";
@@ -196,8 +196,7 @@ export function createGitService(machine: Machine, spawner: Spawner) {
       return yield* talk(cwd, ["push", "--progress", ...flags, ...remoteArguments({ remote, branch })], signal);
     },
 
-    clone: (options: { url: string; path: string; ref?: string; depth?: number }, signal?: AbortSignal): Stream =>
-      clone(git, machine.root, options, signal),
+    clone: (options: CloneOptions, signal?: AbortSignal): Stream => clone(git, machine.root, options, signal),
   };
 }
 

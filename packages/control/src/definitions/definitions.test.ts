@@ -1,0 +1,166 @@
+import { disposer } from "@dormouse/base";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { startTestPlatform, startTestPostgres, type TestPlatform } from "../testing/platform.ts";
+
+const resources = disposer();
+let platform: TestPlatform;
+beforeAll(async () => {
+  const devcontainer = { featureNamespace: "registry.example/features" };
+  platform = await startTestPlatform(resources, await startTestPostgres(resources), { devcontainer });
+});
+afterAll(async () => resources[Symbol.asyncDispose]());
+beforeEach(() => {
+  const { host } = platform;
+  host.executed.length = 0;
+  host.created.length = 0;
+  for (const path of host.files.keys()) if (path.startsWith("/workspaces/")) host.files.delete(path);
+  host.files.set("/etc/environment", "PATH=/base/bin:/bin\n");
+});
+
+const call = (method: string, path: string, body?: unknown) => platform.call(method, path, { body });
+
+/** Opens a repository with this definition; every name is one of a repository of its own. */
+async function open(name: string, definition: unknown, more: Record<string, unknown> = {}) {
+  platform.host.files.set(`/workspaces/${name}/.devcontainer.json`, JSON.stringify(definition));
+  const repository = `https://git.example/${name}.git`;
+  const { status, body } = await call("POST", "/api/workspaces", { repository, ...more });
+  expect(status, JSON.stringify(body)).toBe(201);
+  return body;
+}
+
+const digest = `sha256:${"0".repeat(64)}`;
+
+test("an image makes another machine, in which the folder is carried and the commands are run as its user", async () => {
+  const { host } = platform;
+  const workspace = await open(
+    "app",
+    {
+      image: "registry.example/app:1",
+      remoteUser: "dev",
+      containerEnv: { MODE: "${localEnv:MODE:none}", PLACE: "${containerWorkspaceFolder}" },
+      remoteEnv: { MODE: null, TOOLS: "${containerEnv:PLACE}/tools" },
+      userEnvProbe: "none",
+      onCreateCommand: "make ${containerWorkspaceFolderBasename}",
+      postCreateCommand: ["echo", "later"],
+      forwardPorts: [3000],
+    },
+    { env: { MODE: "mine" } },
+  );
+  expect(workspace).toMatchObject({
+    state: "running",
+    folder: "/workspaces/app",
+    devcontainer: { path: ".devcontainer.json", problem: null, ports: [{ port: 3000, label: null }] },
+  });
+  const id = String(workspace.id);
+  expect(host.created).toMatchObject([
+    { workspaceId: id, generation: 1, template: "base", env: { MODE: "mine" } },
+    {
+      ...{ workspaceId: id, generation: 2, template: `image-of-registry.example/app@${digest}`, user: "dev" },
+      env: { PLACE: "/workspaces/app", TOOLS: "/workspaces/app/tools", MODE: "mine" },
+    },
+  ]);
+  await vi.waitFor(() => expect(host.executed.at(-1)).toBe("dev in /workspaces/app: echo later"));
+  const ran = host.executed.map((line) => line.replace(/busybox sh -c .*tar (-\w+) .*/, "tar $1"));
+  expect(ran).toEqual([
+    "git clone https://git.example/app.git /workspaces/app as nobody",
+    "root in /: /run/dormouse/tools/bin/tar -cf",
+    "root in /: /run/dormouse/tools/bin/tar -xf",
+    "dev in /workspaces/app: /bin/sh -c make app",
+    "dev in /workspaces/app: echo later",
+  ]);
+});
+
+test("the next workspace of the repository starts there at once, and is told nothing of the other's environment", async () => {
+  const { host } = platform;
+  const definition = { image: "registry.example/again:1", containerEnv: { TOKEN: "${localEnv:TOKEN}" } };
+  await open("again", definition, { env: { TOKEN: "secret" } });
+  host.created.length = 0;
+  await open("again", definition);
+  expect(host.created).toMatchObject([{ generation: 1, template: `image-of-registry.example/again@${digest}` }]);
+  expect(JSON.stringify(host.created)).not.toContain("secret");
+  // What the file says by now counts.
+  host.created.length = 0;
+  expect((await open("again", {})).devcontainer).toMatchObject({ path: ".devcontainer.json" });
+  expect(host.created.map(({ template }) => template)).toEqual([`image-of-registry.example/again@${digest}`, "base"]);
+});
+
+test("a start that is gone from the host is forgotten", async () => {
+  const { host } = platform;
+  const definition = { features: { "./tool": {} } };
+  host.files.set("/workspaces/gone/.devcontainer.json", JSON.stringify(definition));
+  host.files.set("/workspaces/gone/tool/devcontainer-feature.json", JSON.stringify({ id: "tool", version: "1.0.0" }));
+  host.files.set("/workspaces/gone/tool/install.sh", "#!/bin/sh\n");
+  const first = await open("gone", definition);
+  expect(first.devcontainer).toMatchObject({ problem: null });
+  const builder = host.created.find(({ workspaceId }) => workspaceId.startsWith("bld"))?.workspaceId ?? "";
+  // The builder's machine is gone, what was built in it is not.
+  expect([host.machines.has(builder), host.snapshots.get(builder)?.length]).toEqual([false, 1]);
+  expect(host.created.at(-1)).toMatchObject({ snapshot: { workspaceId: builder }, user: "dev" });
+  expect(host.executed).toContain("root in /tmp/dormouse-feature: /bin/sh -c exec ./install.sh");
+
+  host.created.length = 0;
+  await open("gone", definition);
+  expect(host.created).toMatchObject([{ snapshot: { workspaceId: builder } }]);
+  host.snapshots.delete(builder);
+  host.created.length = 0;
+  const { devcontainer } = await open("gone", definition);
+  expect(devcontainer).toMatchObject({ problem: null });
+  expect(host.created.map(({ template, snapshot }) => [template, snapshot?.workspaceId === builder])).toEqual([
+    ["base", false],
+    ["base", false],
+    ["base", false],
+  ]);
+});
+
+test.each([
+  ["unknown-image", { image: "registry.example/missing:1" }, "there is no image registry.example/missing:1"],
+  ["unknown-feature", { features: { tool: {} } }, "a simulated host has no features"],
+  [
+    "unknown-user",
+    { image: "registry.example/a", remoteUser: "ada" },
+    'remoteUser is "ada": the image has no such user; it has root, dev',
+  ],
+  [
+    "not-yet",
+    { dockerComposeFile: "compose.yml", service: "app", workspaceFolder: "/w" },
+    "dockerComposeFile cannot be used yet: name an image or a Dockerfile, or nothing",
+  ],
+  ["failing", { onCreateCommand: "exit 3" }, "onCreateCommand ended with code 3: said so"],
+])("%s: the workspace runs on its template and says why", async (name, definition, message) => {
+  const workspace = await open(name, definition);
+  expect(workspace).toMatchObject({ state: "running", reason: message, devcontainer: { problem: { message } } });
+  expect(platform.host.created.at(-1)).toMatchObject({ template: "base" });
+  const { body } = await call("GET", `/api/workspaces/${workspace.id}/logs`);
+  expect(body.setup).toContain(message);
+});
+
+test("of several definitions one is chosen, or none", async () => {
+  const { host } = platform;
+  for (const name of ["one", "two"]) {
+    const text = JSON.stringify({ image: `registry.example/${name}` });
+    host.files.set(`/workspaces/several/.devcontainer/${name}/devcontainer.json`, text);
+  }
+  const create = async (more: object) => {
+    host.created.length = 0;
+    return (await call("POST", "/api/workspaces", { repository: "https://git.example/several.git", ...more })).body;
+  };
+  expect((await create({})).reason).toMatch(/one configuration must be chosen by its name: there are one, two/);
+  await create({ devcontainer: "two" });
+  expect(host.created.at(-1)?.template).toBe(`image-of-registry.example/two@${digest}`);
+  expect((await create({ devcontainer: false })).devcontainer).toBeNull();
+  expect(host.created.map(({ template }) => template)).toEqual(["base"]);
+});
+
+test("a rebuild makes the machine anew and keeps the timeline", async () => {
+  const { host } = platform;
+  const workspace = await open("rebuilt", { image: "registry.example/rebuilt:1" });
+  const id = String(workspace.id);
+  await call("POST", `/api/workspaces/${id}/snapshots`, { name: "before" });
+  host.created.length = 0;
+  const kept = await call("POST", `/api/workspaces/${id}/rebuild`, { ifNeeded: true });
+  expect([kept.status, host.created]).toEqual([200, []]);
+  const anew = await call("POST", `/api/workspaces/${id}/rebuild`, {});
+  expect(anew.body).toMatchObject({ state: "running", devcontainer: { problem: null } });
+  expect(host.created).toMatchObject([{ workspaceId: id, generation: 3 }]);
+  expect((await call("GET", `/api/workspaces/${id}/snapshots`)).body.snapshots).toMatchObject([{ name: "before" }]);
+});
