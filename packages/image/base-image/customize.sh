@@ -27,6 +27,14 @@ chmod 0755 "$root/usr/local/lib/node_modules/npm/bin/npm-cli.js" "$root/usr/loca
 install -m 0755 "$NPM_PACKAGES/mise/bin/mise" "$root/usr/local/bin/mise"
 chroot "$root" chown -R dev:dev /usr/local/bin /usr/local/lib/node_modules /usr/local/share
 
+# --- mise: what a repository says of its tools is believed, in the files of other tools too
+mkdir -p "$root/etc/mise"
+cat >"$root/etc/mise/config.toml" <<'END'
+[settings]
+idiomatic_version_file_enable_tools = ["go", "java", "node", "python", "ruby"]
+trusted_config_paths = ["/workspaces", "/workspace"]
+END
+
 # --- environment: one file, read by PAM, by the agent and, through profile.d, by login shells
 cat >"$root/etc/environment" <<END
 PATH=/home/dev/.local/share/mise/shims:/home/dev/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

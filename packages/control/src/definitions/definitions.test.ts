@@ -134,6 +134,17 @@ test.each([
   expect(body.setup).toContain(message);
 });
 
+test("a repository without a definition gets the tools that it asks for, in the background", async () => {
+  const { host } = platform;
+  host.files.set("/workspaces/tools/.nvmrc", "22\n");
+  const { body } = await call("POST", "/api/workspaces", { repository: "https://git.example/tools.git" });
+  expect(body).toMatchObject({ state: "running", devcontainer: null });
+  await vi.waitFor(() => expect(host.executed.at(-1)).toBe("dev in /workspaces/tools: mise install --yes"));
+  host.executed.length = 0;
+  await call("POST", "/api/workspaces", { repository: "https://git.example/tools.git", devcontainer: false });
+  expect(host.executed).toEqual(["git clone https://git.example/tools.git /workspaces/tools as nobody"]);
+});
+
 test("of several definitions one is chosen, or none", async () => {
   const { host } = platform;
   for (const name of ["one", "two"]) {

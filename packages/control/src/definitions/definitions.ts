@@ -12,6 +12,7 @@ import type { ImageBuilder } from "./image-builder.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
+import { toolSteps } from "./tools.ts";
 
 /** What looking at a workspace's definition leads to. */
 export type Look =
@@ -90,7 +91,10 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const owner = { id, folder, env };
     const file =
       wanted === false ? undefined : await readDefinition({ guest, owner, wanted, defaultNamespace, signal });
-    if (!file) return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const }, folder };
+    if (!file) {
+      const steps = wanted === false ? [] : await toolSteps(guest, folder, signal);
+      return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const, steps }, folder };
+    }
     if (before.stage === "guessed" && before.source === file.source) {
       const recent = row.repository && (await store.recent({ repository: row.repository, ref: row.ref, wanted }));
       if (recent && Date.now() - recent.resolvedAt.getTime() < guessFreshMs) {
