@@ -56,6 +56,7 @@ describe("a Dockerfile that cannot be built", () => {
     ["RUN true", /RUN stands before the first FROM/, 1],
     ["", /there is no FROM/, null],
     ["\nARG X\nFROM $X", /FROM \$X names no image/, 3],
+    ["ARG X=a@sha256:1\nFROM $X", /FROM \$X is a@sha256:1: a digest must stand in the Dockerfile itself/, 2],
     ["FROM --platform=linux/s390x a", /FROM --platform=linux\/s390x cannot be built: machines are linux\/amd64/, 1],
     ["FROM a\nCOPY --from=3 /x /y", /there is no stage 3 before line 2/, 2],
     ["FROM a AS one", /build.target is "two": there is no such stage; the stages are: one/, null, "two"],

@@ -50,6 +50,10 @@ export function dockerfileNeeds(text: string, options: DockerfileOptions): Docke
     seen.add(index);
     const base = expandVariables(stage.base, args);
     if (base === "") throw wrong(stage.line, `FROM ${stage.base} names no image: give the argument a default value`);
+    // Buildah finds an image that is there already by its digest only where that is written out.
+    if (base.includes("@") && base !== stage.base) {
+      throw wrong(stage.line, `FROM ${stage.base} is ${base}: a digest must stand in the Dockerfile itself`);
+    }
     checkPlatform(stage, args, options.architecture);
     for (const { name, line } of [{ name: base, line: stage.line }, ...stage.uses]) {
       const before = indexOfStage(stages, name, index);

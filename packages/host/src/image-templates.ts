@@ -59,8 +59,8 @@ export class ImageTemplates {
   }
 
   /**
-   * Puts an image into a machine, as an OCI archive of one layer: what is built there may start from it, and the registry's credentials
-   * stay here.
+   * Puts an image into a machine, as an OCI archive of one layer: what is built there may start from it, and the
+   * registry's credentials stay here.
    */
   async deliver(
     { image, guest, path }: { image: string; guest: GuestAddress; path: string },
