@@ -96,6 +96,8 @@ export const createMachine = z.object({
   user: userName.optional(),
   /** Start from this snapshot instead of the template: a fork. */
   snapshot: snapshotRef.optional(),
+  /** Whether it is kept every so often, as what somebody works in is; else only when that is asked for. */
+  isKept: z.boolean().default(true),
 });
 
 /** One line of a long step, and how far it is. */

@@ -1,8 +1,10 @@
 import { eventIterator, oc } from "@orpc/contract";
 import { z } from "zod";
+import { guestPath } from "./guest-schemas.ts";
 import * as s from "./host-schemas.ts";
 
 const empty = z.object({});
+const machineFile = z.object({ workspaceId: z.string(), path: guestPath });
 const machineRef = z.object({ workspaceId: z.string(), generation: z.number().int() });
 
 /**
@@ -56,14 +58,27 @@ export const hostContract = {
     /** Those that a person can name. */
     list: oc.input(empty).output(z.object({ templates: z.array(s.templateInfo) })),
     /**
-     * The template of an image, `REPOSITORY@sha256:…`: pulled, booted and snapshotted when it is not there yet. Yields how
-     * far it is, returns the template.
+     * The template of an image, `REPOSITORY@sha256:…`, or `sha256:…` of one that was built here: pulled, booted and
+     * snapshotted when it is not there yet. Yields how far it is, returns the template.
      */
     ofImage: oc.input(z.object({ image: z.string() })).output(eventIterator(s.hostProgress, s.templateInfo)),
   },
   images: {
-    /** What a reference means now; asks its registry, pulls nothing. */
+    /**
+     * What a reference means now; asks its registry, pulls nothing. `sha256:…` alone is an image that was built here, or
+     * `not_found`.
+     */
     resolve: oc.input(z.object({ reference: z.string() })).output(s.imageInfo),
+    /**
+     * Puts an image, `REPOSITORY@sha256:…`, into a file of a running machine, as an OCI archive. The host fetches it, with its
+     * own credentials. Yields how far it is.
+     */
+    deliver: oc.input(machineFile.extend({ image: z.string() })).output(eventIterator(s.hostProgress, empty)),
+    /**
+     * Takes an archive as of `docker save`, a file of a running machine, as an image of this host's: held against the same limits as one from
+     * a registry, packed, and known by its digest from then on. Yields how far it is, returns the image.
+     */
+    adopt: oc.input(machineFile).output(eventIterator(s.hostProgress, s.imageInfo)),
   },
   features: {
     fetch: oc.input(s.featureSource).output(s.featureContents),

@@ -33,9 +33,10 @@ export const controlConfig = z.object({
   /** How `devcontainer.json` is applied. */
   devcontainer: z
     .object({
-      /** A lifecycle command may take so long, and a feature's installation. */
+      /** A lifecycle command may take so long, a feature's installation, and the build of a Dockerfile. */
       hookTimeoutSeconds: z.number().int().min(1).default(1800),
       featureTimeoutSeconds: z.number().int().min(1).default(1800),
+      buildTimeoutSeconds: z.number().int().min(1).default(3600),
       /** Registry and namespace of features that are named by their id alone. */
       featureNamespace: z.string().optional(),
     })

@@ -20,8 +20,10 @@ import { type Database, openDatabase } from "./database/open.ts";
 import { installation } from "./database/schema.ts";
 import { buildStore } from "./definitions/build-store.ts";
 import { createBuilder } from "./definitions/builder.ts";
+import { createBuilderMachines } from "./definitions/builder-machines.ts";
 import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
+import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { templateBaker } from "./templates/bake.ts";
@@ -80,12 +82,15 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const view = (row: OwnedRow) => toWorkspace(row, publicUrl, sightings.of(row.id));
   const meter = createMeter(db);
   const builds = buildStore(db);
-  const { hookTimeoutSeconds, featureTimeoutSeconds, featureNamespace } = config.devcontainer;
-  const builder = createBuilder({ host, store: builds, featureTimeoutMs: featureTimeoutSeconds * 1000, log });
+  const { hookTimeoutSeconds, featureTimeoutSeconds, buildTimeoutSeconds, featureNamespace } = config.devcontainer;
+  const builderMachines = createBuilderMachines({ host, store: builds, log });
+  const own = { host, store: builds, machines: builderMachines };
+  const builder = createBuilder({ ...own, featureTimeoutMs: featureTimeoutSeconds * 1000 });
+  const carrier = createCarrier(host, join(config.dataDir, "carried"));
   const logs = createSetUpLogs(join(config.dataDir, "set-up-logs"), log);
   const definitions = createDefinitions({
-    ...{ host, store: builds, builder, logs },
-    carrier: createCarrier(host, join(config.dataDir, "carried")),
+    ...{ host, store: builds, builder, carrier, logs },
+    imageBuilder: createImageBuilder({ ...own, carrier, timeoutMs: buildTimeoutSeconds * 1000 }),
     hookTimeoutMs: hookTimeoutSeconds * 1000,
     defaultNamespace: featureNamespace,
     tell: (workspaceId, progress) => changes.publish(workspaceId, { type: "progress", ...progress }),
@@ -132,7 +137,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const reconciler = startReconciler({
     store,
     builds,
-    builder,
+    builderMachines,
     engine,
     host,
     sightings,

@@ -21,6 +21,7 @@ export {
   type PortVisibility,
   type PrebuildTrigger,
 } from "./customizations.ts";
+export { type DockerfileNeeds, type DockerfileOptions, dockerfileNeeds, lineOfStep } from "./dockerfile.ts";
 export { type JsonPath, locate, type TextPosition } from "./document.ts";
 export {
   buildGraph,

@@ -3,6 +3,7 @@ import type {
   ExecResult,
   HostCapacity,
   HostProgress,
+  ImageInfo,
   MachineInfo,
   Resources,
   SnapshotInfo,
@@ -64,6 +65,15 @@ export interface CreateMachine {
   user?: string | undefined;
   /** Start from this snapshot instead of the template. */
   snapshot?: SnapshotRef | undefined;
+  /** Default: yes, every so often. */
+  isKept?: boolean | undefined;
+}
+
+/** An image and a file of a workspace's machine. */
+interface DeliverImage {
+  image: string;
+  workspaceId: string;
+  path: string;
 }
 
 interface MachineRef {
@@ -143,6 +153,25 @@ export class HostService {
     return templateInfoOf(yield* progressStream(make, signal));
   }
 
+  /** See {@link ImageTemplates.deliver}. */
+  async *deliverImage(input: DeliverImage, signal?: AbortSignal): AsyncGenerator<HostProgress, Record<string, never>> {
+    const { image, workspaceId, path } = input;
+    const guest = this.guestAddress(workspaceId);
+    yield* progressStream(
+      (progress, own) => this.#options.images.deliver({ image, guest, path }, progress, own),
+      signal,
+    );
+    return {};
+  }
+
+  /** See {@link ImageTemplates.adopt}. */
+  adoptImage({ workspaceId, path }: Omit<DeliverImage, "image">, signal?: AbortSignal) {
+    const guest = this.guestAddress(workspaceId);
+    const adopt = (progress: Progress, own: AbortSignal): Promise<ImageInfo> =>
+      this.#options.images.adopt({ guest, path }, progress, own);
+    return progressStream(adopt, signal);
+  }
+
   /** Network slots of all workspaces' machines that have a process. */
   slotIndexes(): number[] {
     return [...this.#machines.values()].flatMap(({ live }) => (live ? [live.slotIndex] : []));
@@ -202,7 +231,7 @@ export class HostService {
       const warm = isPooled ? this.#pool.take() : undefined;
       const machine = warm ?? newMachine(template, input.resources);
       try {
-        const { workspaceId, generation, hostname, env, folder, user } = input;
+        const { workspaceId, generation, hostname, env, folder, user, isKept = true } = input;
         Object.assign(machine.record, {
           workspaceId,
           generation,
@@ -210,6 +239,7 @@ export class HostService {
           env,
           folder,
           user,
+          isKept,
           template: input.template,
           state: "starting",
           booted: !usesTemplate && !snapshot,
@@ -380,8 +410,8 @@ export class HostService {
     const { snapshotEveryMs, log } = this.#options;
     if (snapshotEveryMs === 0) return;
     for (const machine of this.#machines.values()) {
-      const { workspaceId, startedMs, lastSnapshot } = machine.record;
-      if (this.#stopping.signal.aborted || machine.record.state !== "running" || workspaceId === null) continue;
+      const { workspaceId, startedMs, lastSnapshot, state, isKept } = machine.record;
+      if (this.#stopping.signal.aborted || state !== "running" || workspaceId === null || !isKept) continue;
       const sinceMs = Math.max(machine.triedMs, startedMs ?? 0, lastSnapshot?.createdMs ?? 0);
       if (Date.now() - sinceMs < snapshotEveryMs) continue;
       await this.#lock

@@ -70,6 +70,8 @@ export const machineRecord = z.object({
   /** Whom processes run as; absent: the image's default user. */
   user: userName.optional(),
   env: environment,
+  /** Whether it is kept every so often. */
+  isKept: z.boolean().default(true),
 });
 export type MachineRecord = z.infer<typeof machineRecord>;
 

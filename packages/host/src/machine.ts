@@ -87,5 +87,6 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     bootUuid: randomUUID(),
     folder: "/workspace",
     env: {},
+    isKept: true,
   };
 }

@@ -134,7 +134,11 @@ function createRouter(service: HostService, images: ImageTemplates) {
       list: host.templates.list.handler(() => ({ templates: service.templates() })),
       ofImage: host.templates.ofImage.handler(({ input, signal }) => service.templateOfImage(input.image, signal)),
     },
-    images: { resolve: host.images.resolve.handler(({ input, signal }) => images.resolve(input.reference, signal)) },
+    images: {
+      resolve: host.images.resolve.handler(({ input, signal }) => images.resolve(input.reference, signal)),
+      deliver: host.images.deliver.handler(({ input, signal }) => service.deliverImage(input, signal)),
+      adopt: host.images.adopt.handler(({ input, signal }) => service.adoptImage(input, signal)),
+    },
     features: { fetch: host.features.fetch.handler(({ input, signal }) => images.fetchFeature(input, signal)) },
     capacity: host.capacity.handler(() => service.capacity()),
   });

@@ -71,6 +71,9 @@ END
 fi
 chroot "$root" update-ca-certificates --fresh >/dev/null
 
+# --- buildah comes with 150 MB that it does not run: its own tests' programs, and plugins of another network than its own
+rm -rf "$root/usr/libexec/buildah" "$root/usr/lib/cni"
+
 # --- what belongs to a machine is set by the machine; the name server is the slot's
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id" "$root/etc/resolv.conf" "$root/etc/hostname" "$root"/etc/ssh/ssh_host_*

@@ -10,7 +10,7 @@ import { type BuildContext, buildingSuffix, defaultCacheDir } from "./cache.ts";
 const kinds = ["kernel", "initramfs", "system-drive", "base-image", "blank-disk"];
 
 /** Kinds of which several are made at the same time, each under a lock of its own. */
-const kindsSideBySide = ["image", "feature"];
+const kindsSideBySide = ["image", "built-image", "flat-image", "feature"];
 
 /** Who holds the lock of one such artefact for longer is making it right now. */
 const busyMs = 1000;

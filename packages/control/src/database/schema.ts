@@ -249,6 +249,16 @@ export const builds = pgTable(
   (table) => [index("builds_builder").on(table.builderId)],
 );
 
+/** Images that were built of Dockerfiles. */
+export const imageBuilds = pgTable("image_builds", {
+  /** Of all that went in. */
+  key: text("key").primaryKey(),
+  /** What the host knows it by. */
+  digest: text("digest").notNull(),
+  createdAt: at("created_at").notNull().defaultNow(),
+  usedAt: at("used_at").notNull().defaultNow(),
+});
+
 /** What a repository's definition came to last, so that its next workspace starts from that before anybody has looked. */
 export const recentDefinitions = pgTable("recent_definitions", {
   /** Address, ref and which of its definitions. */

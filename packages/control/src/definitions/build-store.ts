@@ -1,7 +1,7 @@
 import type { SnapshotRef } from "@dormouse/contract";
 import { eq, inArray, lt, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
-import { builds, recentDefinitions } from "../database/schema.ts";
+import { builds, imageBuilds, recentDefinitions } from "../database/schema.ts";
 import type { Definition } from "./definition.ts";
 
 /** Of a repository, what its last workspace came to. */
@@ -20,6 +20,9 @@ export interface BuildStore {
   forget(key: string): Promise<void>;
   /** Those of these workspaces that are builders whose snapshots are needed. */
   builders(ids: readonly string[]): Promise<Set<string>>;
+  /** The digest of the image that was built under a key. */
+  findImage(key: string): Promise<string | undefined>;
+  saveImage(key: string, digest: string): Promise<void>;
   recent(repository: RepositoryKey): Promise<RecentDefinition | undefined>;
   remember(repository: RepositoryKey, recent: Omit<RecentDefinition, "resolvedAt">): Promise<void>;
 }
@@ -68,6 +71,15 @@ export function buildStore(db: Database): BuildStore {
         .from(builds)
         .where(inArray(builds.builderId, [...ids]));
       return new Set(rows.map(({ id }) => id));
+    },
+    async findImage(key) {
+      const used = { usedAt: sql`now()` };
+      const [row] = await db.update(imageBuilds).set(used).where(eq(imageBuilds.key, key)).returning();
+      return row?.digest;
+    },
+    async saveImage(key, digest) {
+      const set = { digest, createdAt: sql`now()`, usedAt: sql`now()` };
+      await db.insert(imageBuilds).values({ key, digest }).onConflictDoUpdate({ target: imageBuilds.key, set });
     },
     async recent(repository) {
       const rows = await db

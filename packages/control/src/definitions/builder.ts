@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
-import { createId, DormouseError, KeyedLock, type Logger } from "@dormouse/base";
+import { DormouseError, KeyedLock } from "@dormouse/base";
 import type { SnapshotRef } from "@dormouse/contract";
-import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
+import { follow, type GuestClient, type HostConnection, remote } from "../host/client.ts";
 import { findAccount } from "./accounts.ts";
 import type { BuildStore } from "./build-store.ts";
+import { type BuilderMachines, baseTemplate } from "./builder-machines.ts";
 import type { MachineStart } from "./definition.ts";
 import type { FeatureInstallation, ResolvedDefinition } from "./resolve.ts";
 import { runLogged } from "./run.ts";
@@ -27,16 +28,14 @@ export interface Builder {
     watcher: BuildWatcher,
     signal: AbortSignal,
   ): Promise<{ start: MachineStart; imageEnv: Record<string, string> }>;
-  /** Ids of the workspaces whose machines are being built in now. */
-  readonly active: ReadonlySet<string>;
 }
 
 /** What {@link createBuilder} works with. */
 export interface BuilderOptions {
   host: HostConnection;
   store: BuildStore;
+  machines: BuilderMachines;
   featureTimeoutMs: number;
-  log: Logger;
 }
 
 // Raised when the way a feature is installed changes and its inputs do not.
@@ -45,29 +44,12 @@ const place = "/tmp/dormouse-feature";
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The {@link Builder} on a host. */
-export function createBuilder({ host, store, featureTimeoutMs, log }: BuilderOptions): Builder {
-  const active = new Set<string>();
+export function createBuilder({ host, store, machines, featureTimeoutMs }: BuilderOptions): Builder {
   const lock = new KeyedLock();
 
   async function templateOf({ image }: ResolvedDefinition, { onProgress }: BuildWatcher, signal: AbortSignal) {
-    if (!image) {
-      const { templates } = await remote(host.calls.templates.list({}, { signal }));
-      const base = templates.find(({ name }) => name === "base");
-      if (base) return base;
-      throw new DormouseError("failed_precondition", "the host has no template base");
-    }
-    const stream = await remote(host.calls.templates.ofImage({ image: image.exact }, { signal }));
-    for (;;) {
-      const next = await remote(stream.next());
-      if (next.done) return next.value;
-      onProgress(next.value);
-    }
-  }
-
-  /** Removes a builder's machine; what was built in it stays when somebody may start from it. */
-  async function removeBuilder(builderId: string) {
-    const keepSnapshots = (await store.builders([builderId])).size > 0;
-    await remote(host.calls.machines.delete({ workspaceId: builderId, generation: 1, keepSnapshots }));
+    if (!image) return await baseTemplate(host, signal);
+    return await follow(host.calls.templates.ofImage({ image: image.exact }, { signal }), onProgress);
   }
 
   /** Under the last of these keys that has something which its host still has. */
@@ -90,23 +72,9 @@ export function createBuilder({ host, store, featureTimeoutMs, log }: BuilderOpt
     signal: AbortSignal;
   }): Promise<SnapshotRef> {
     const { resolved, start, steps, watcher, signal } = options;
-    const builderId = createId("bld");
     const [first] = steps;
     if (!first) throw new DormouseError("internal", "there is nothing to build");
-    active.add(builderId);
-    try {
-      watcher.onProgress({ step: "builder", message: "Starting a machine to build in" });
-      await remote(
-        host.calls.machines.create(
-          {
-            ...{ workspaceId: builderId, generation: 1, template: start.template, hostname: "builder" },
-            ...{ resources: start.resources, env: first.before, folder: "/tmp", user: "root" },
-            ...(start.snapshot && { snapshot: start.snapshot }),
-          },
-          { signal },
-        ),
-      );
-      const guest = host.guest(builderId);
+    return await machines.run({ start, env: first.before, watcher, signal }, async ({ id: builderId, guest }) => {
       let snapshot: SnapshotRef | undefined;
       for (const step of steps) {
         if (step.feature) await installFeature({ guest, resolved, step, feature: step.feature, watcher, signal });
@@ -119,10 +87,7 @@ export function createBuilder({ host, store, featureTimeoutMs, log }: BuilderOpt
       }
       if (!snapshot) throw new DormouseError("internal", "a build without a snapshot");
       return snapshot;
-    } finally {
-      await removeBuilder(builderId).catch((error: unknown) => log.warn("a builder was left", { builderId, error }));
-      active.delete(builderId);
-    }
+    });
   }
 
   async function installFeature(options: {
@@ -178,7 +143,6 @@ export function createBuilder({ host, store, featureTimeoutMs, log }: BuilderOpt
   }
 
   return {
-    active,
     async ensure(resolved, watcher, signal) {
       const template = await templateOf(resolved, watcher, signal);
       const { resources } = resolved;

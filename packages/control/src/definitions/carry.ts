@@ -8,14 +8,22 @@ import { type HostConnection, remote } from "../host/client.ts";
 import type { GuestAccount } from "./accounts.ts";
 import { runLogged } from "./run.ts";
 
-/** Carries a repository's folder from a workspace's machine to its next one. */
+/** Carries a repository's folder from a workspace's machine to another. */
 export interface Carrier {
   /** Puts it into a file of control's. */
   takeOut(workspaceId: string, folder: string, signal: AbortSignal): Promise<void>;
   /** Puts it into the folder of another machine, whose it is from then on. Can be repeated. */
   putIn(workspaceId: string, folder: string, account: GuestAccount, signal: AbortSignal): Promise<void>;
+  /** Copies a folder to another machine, where it is root's, without what git keeps in it. */
+  copy(from: MachineFolder, to: MachineFolder, signal: AbortSignal): Promise<void>;
   /** Removes the file. */
   drop(workspaceId: string): Promise<void>;
+}
+
+/** A folder of a workspace's machine. */
+export interface MachineFolder {
+  workspaceId: string;
+  folder: string;
 }
 
 const archive = "/var/tmp/dormouse-carried.tar";
@@ -73,6 +81,29 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
         `[ "$2" = "$4" ] || $b find "$2" -mindepth 1 -maxdepth 1 -exec $b rm -rf {} +; ` +
         'tar -xf "$1" -C "$2"; $b chown -R "$3" "$2"; $b rm -f "$1"';
       await run(workspaceId, script, [archive, posix.normalize(target), `${uid}:${gid}`, home], signal);
+    },
+
+    async copy(from, to, signal) {
+      const pack =
+        'cd "$2"; archive=$1; set --; for name in * .[!.]* ..?*; do [ "$name" = .git ] && continue; ' +
+        '{ [ -e "$name" ] || [ -L "$name" ]; } && set -- "$@" "./$name"; done; ' +
+        `[ $# -gt 0 ] || exit 0; ${busybox} mkdir -p /var/tmp && tar -cf "$archive" "$@"`;
+      await run(from.workspaceId, `${busybox} rm -f "$1"; ${pack}`, [archive, from.folder], signal);
+      const target = posix.normalize(to.folder);
+      const make = `${busybox} mkdir -p "$1"`;
+      await run(to.workspaceId, make, [target], signal);
+      const { exists } = await remote(host.guest(from.workspaceId).files.exists({ path: archive }, { signal }));
+      if (!exists) return;
+      const source = await request(urlOf(from.workspaceId), { headers, signal, bodyTimeout: timeoutMs });
+      if (source.statusCode !== 200) throw transferError(await source.body.text(), source.statusCode);
+      const { statusCode, body } = await request(urlOf(to.workspaceId), {
+        ...{ method: "PUT", headers, body: source.body, signal, headersTimeout: timeoutMs },
+      });
+      const answer = await body.text();
+      if (statusCode !== 200) throw transferError(answer, statusCode);
+      await remote(host.guest(from.workspaceId).files.remove({ path: archive }, { signal }));
+      const unpack = `set -e; tar -xof "$1" -C "$2"; ${busybox} rm "$1"`;
+      await run(to.workspaceId, unpack, [archive, target], signal);
     },
 
     async drop(workspaceId) {

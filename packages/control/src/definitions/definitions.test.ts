@@ -126,7 +126,7 @@ test.each([
   [
     "not-yet",
     { dockerComposeFile: "compose.yml", service: "app", workspaceFolder: "/w" },
-    "dockerComposeFile cannot be used yet: name an image, or nothing",
+    "dockerComposeFile cannot be used yet: name an image or a Dockerfile, or nothing",
   ],
   ["failing", { onCreateCommand: "exit 3" }, "onCreateCommand ended with code 3: said so"],
 ])("%s: the workspace runs on its template and says why", async (name, definition, message) => {

@@ -8,6 +8,7 @@ import { busybox, type Carrier } from "./carry.ts";
 import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
 import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
+import type { ImageBuilder } from "./image-builder.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
 import { runLogged } from "./run.ts";
@@ -62,6 +63,7 @@ export interface DefinitionsOptions {
   host: HostConnection;
   store: BuildStore;
   builder: Builder;
+  imageBuilder: ImageBuilder;
   carrier: Carrier;
   logs: SetUpLogs;
   hookTimeoutMs: number;
@@ -75,7 +77,7 @@ const guessFreshMs = 3_600_000;
 
 /** Makes {@link Definitions}. */
 export function createDefinitions(options: DefinitionsOptions): Definitions {
-  const { host, store, builder, carrier, logs, hookTimeoutMs, defaultNamespace, tell } = options;
+  const { host, store, builder, imageBuilder, carrier, logs, hookTimeoutMs, defaultNamespace, tell } = options;
 
   const watcherOf = (row: OwnedRow, file: SetUpLog): BuildWatcher => ({
     onProgress: (progress) => tell(row.id, progress),
@@ -89,8 +91,9 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const { wanted, isPrebuild } = before;
     const guest = host.guest(row.id);
     const { id, folder, env, vcpus, memoryMib, diskGib } = row;
+    const owner = { id, folder, env };
     const file =
-      wanted === false ? undefined : await readDefinition({ guest, folder, wanted, defaultNamespace, signal });
+      wanted === false ? undefined : await readDefinition({ guest, owner, wanted, defaultNamespace, signal });
     if (!file) {
       const steps = wanted === false ? [] : await toolSteps(guest, folder, signal);
       return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const, steps }, folder };
@@ -102,9 +105,9 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       }
     }
     const resolved = await resolveDefinition({
-      ...{ host, guest, file, defaultNamespace, signal },
-      owner: { id, folder, env },
+      ...{ host, guest, file, owner, defaultNamespace, signal },
       resources: { vcpus, memoryMib, diskGib },
+      buildImage: (source) => imageBuilder.ensure(source, { workspaceId: id, folder }, watcher, signal),
       onProgress: watcher.onProgress,
     });
     for (const note of resolved.definition.notes) watcher.onLog(note);

@@ -11,7 +11,8 @@ import {
   parseFeatureReference,
 } from "@dormouse/devcontainer";
 import { type GuestClient, remote } from "../host/client.ts";
-import { fileError } from "./definition.ts";
+import { fileError, type VariableOwner } from "./definition.ts";
+import { type DockerfileSource, readDockerfile } from "./dockerfile-source.ts";
 
 /** A file of a feature. */
 export interface FeatureFile {
@@ -35,6 +36,8 @@ export interface DefinitionFile {
   config: DevcontainerConfig;
   /** By the text of their reference. */
   localFeatures: Map<string, LocalFeature>;
+  /** What its image is built of, when it is. */
+  dockerfile: DockerfileSource | undefined;
   /** SHA-256 over all of it. */
   source: string;
 }
@@ -42,8 +45,8 @@ export interface DefinitionFile {
 /** How {@link readDefinition} reads. */
 export interface ReadOptions {
   guest: GuestClient;
-  /** Of the repository. */
-  folder: string;
+  /** The repository's folder, and what variables mean in it. */
+  owner: VariableOwner;
   wanted: string | null;
   defaultNamespace: string | undefined;
   signal: AbortSignal;
@@ -58,7 +61,8 @@ const featureLimits = { files: 500, bytes: 16 * 1024 * 1024, depth: 8 };
  *   `not_found` for one that was wanted by name and is not there.
  */
 export async function readDefinition(options: ReadOptions): Promise<DefinitionFile | undefined> {
-  const { guest, folder, wanted, defaultNamespace, signal } = options;
+  const { guest, owner, wanted, defaultNamespace, signal } = options;
+  const { folder } = owner;
   const found = findConfigs(await candidates(guest, folder, signal));
   if (found.length === 0 && wanted === null) return undefined;
   const { path } = chooseConfig(found, wanted ?? undefined);
@@ -78,7 +82,9 @@ export async function readDefinition(options: ReadOptions): Promise<DefinitionFi
     for (const needed of Object.keys(feature.metadata.dependsOn ?? {})) await addFeature(needed);
   };
   for (const identifier of Object.keys(config.features ?? {})) await addFeature(identifier);
-  return { path, config, localFeatures, source: source.digest("hex") };
+  const dockerfile = await readDockerfile({ guest, owner, file: { path, text, config }, signal });
+  if (dockerfile) source.update(`\0${dockerfile.hash}`);
+  return { path, config, localFeatures, dockerfile, source: source.digest("hex") };
 }
 
 async function candidates(guest: GuestClient, folder: string, signal: AbortSignal): Promise<string[]> {

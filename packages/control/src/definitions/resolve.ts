@@ -31,6 +31,7 @@ import {
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
+import type { DockerfileSource } from "./dockerfile-source.ts";
 import type { DefinitionFile, FeatureFile } from "./read.ts";
 
 /** A feature to be installed, with all that its script needs. */
@@ -46,10 +47,16 @@ export interface FeatureInstallation {
   containerEnv: Readonly<Record<string, string>>;
 }
 
+/** An image, and the name under which a host makes machines of it for good. */
+export type ResolvedImage = ImageInfo & {
+  /** `REPOSITORY@DIGEST`, or the digest alone of one that was built. */
+  exact: string;
+};
+
 /** What a definition comes to, once images and features were asked for. */
 export interface ResolvedDefinition {
   /** Null: the image that ships with the product. */
-  image: (ImageInfo & { /** `REPOSITORY@DIGEST`. */ exact: string }) | null;
+  image: ResolvedImage | null;
   /** Environment of the image. */
   imageEnv: Record<string, string>;
   features: FeatureInstallation[];
@@ -74,6 +81,8 @@ export interface ResolveOptions {
   /** What the workspace has, at least. */
   resources: Resources;
   defaultNamespace: string | undefined;
+  /** Makes the image of a Dockerfile. */
+  buildImage(source: DockerfileSource): Promise<ResolvedImage>;
   onProgress: (progress: { step: string; message: string }) => void;
   signal: AbortSignal;
 }
@@ -91,22 +100,26 @@ const mib = 1024 ** 2;
 
 /**
  * Finds out what a definition comes to: asks registries for the image and the features, orders and merges, and looks
- * whether the host can hold it. Pulls and builds nothing.
+ * whether the host can hold it. Pulls nothing; an image that is to be built is built, since it says itself what is in it.
  * @throws DormouseError naming the property, image or feature that is wrong or cannot be had.
  */
 export async function resolveDefinition(options: ResolveOptions): Promise<ResolvedDefinition> {
   const { host, file, owner, signal } = options;
   const { config } = file;
   const source = sourceOf(config);
-  if (source.kind === "dockerfile" || source.kind === "compose") {
-    const property = source.kind === "compose" ? "dockerComposeFile" : "build.dockerfile";
+  if (source.kind === "compose") {
     throw fileError(
       { file: file.path, line: null, column: null },
-      `${property} cannot be used yet: name an image, or nothing`,
+      "dockerComposeFile cannot be used yet: name an image or a Dockerfile, or nothing",
     );
   }
-  const image = source.kind === "image" ? await resolveImage(options, source.image) : null;
+  // Before a long build: what is wrong with them is known sooner.
   const order = await orderFeatures(options);
+  const image = file.dockerfile
+    ? await options.buildImage(file.dockerfile)
+    : source.kind === "image"
+      ? await resolveImage(options, source.image)
+      : null;
   const entries = order.map(({ node }) => featureEntry(node.reference.text, node.metadata));
   const merged = mergeConfig({ image: image ? metadataOf(image) : [], features: entries, config });
   const users = usersOf(merged, image ? withoutGroup(image.user) : baseUser);
@@ -141,7 +154,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
       }),
       dotfiles: customizationsOf(merged).dotfiles ?? null,
-      notes: [...notes, ...notesOf(merged, mounts)],
+      notes: [...(file.dockerfile?.notes ?? []), ...notes, ...notesOf(merged, mounts)],
       problem: null,
     },
   };
@@ -166,7 +179,10 @@ function placeOf(config: DevcontainerConfig, owner: VariableOwner): { folder: st
   return { folder: place.replace(/(.)\/$/, "$1"), notes };
 }
 
-async function resolveImage({ host, owner, onProgress, signal }: ResolveOptions, written: string) {
+async function resolveImage(
+  { host, owner, onProgress, signal }: ResolveOptions,
+  written: string,
+): Promise<ResolvedImage> {
   // The one property of these that decides what is pulled may have variables too.
   const reference = substituteImage(written, owner);
   onProgress({ step: "image", message: `Asking for the image ${reference}` });
@@ -190,7 +206,7 @@ function substituteImage(written: string, owner: VariableOwner): string {
 }
 
 /** The repository of a reference: what stands before tag and digest. */
-function withoutTag(reference: string): string {
+export function withoutTag(reference: string): string {
   const [name = ""] = reference.split("@");
   return name.replace(/:[^:/]*$/, "");
 }

@@ -13,6 +13,8 @@ export interface RunLogged {
   timeoutMs: number;
   /** Each line that it writes. */
   onLine: (line: string) => void;
+  /** Which of them say why it failed, should it fail; default: all. */
+  isTelling?: (line: string) => boolean;
   signal: AbortSignal;
 }
 
@@ -30,7 +32,7 @@ export async function runLogged(options: RunLogged): Promise<void> {
   const { processId } = await remote(guest.exec.start(input, { signal }));
   const tail: string[] = [];
   const lines = lineSplitter((line) => {
-    tail.push(line);
+    if (options.isTelling?.(line) ?? true) tail.push(line);
     if (tail.length > tailLines) tail.shift();
     onLine(line);
   });

@@ -93,3 +93,13 @@ export async function remote<T>(call: Promise<T>): Promise<T> {
     throw fromRpcError(error);
   }
 }
+
+/** Follows something long that a host does: passes on how far it is, and gives what comes of it. */
+export async function follow<T, R>(call: Promise<AsyncIterator<T, R>>, onProgress: (progress: T) => void): Promise<R> {
+  const stream = await remote(call);
+  for (;;) {
+    const next = await remote(stream.next());
+    if (next.done) return next.value;
+    onProgress(next.value);
+  }
+}

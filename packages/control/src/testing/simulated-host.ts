@@ -226,6 +226,15 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         }
         return { reference: input.reference, digest: `sha256:${"0".repeat(64)}`, user: "", env: {}, labels: {} };
       }),
+      deliver: host.images.deliver.handler(async function* ({ input }) {
+        yield { step: "image.deliver", message: `Bringing ${input.image}` };
+        return {};
+      }),
+      adopt: host.images.adopt.handler(async function* () {
+        yield { step: "image.adopt", message: "Taking what was built" };
+        const digest = `sha256:${"1".repeat(64)}`;
+        return { reference: digest, digest, user: "", env: {}, labels: {} };
+      }),
     },
     features: {
       fetch: host.features.fetch.handler(() => {

@@ -1,5 +1,7 @@
 import { DormouseError, withTimeout } from "@dormouse/base";
 import { fromRpcError } from "@dormouse/contract";
+import { findAccount } from "../definitions/accounts.ts";
+import { runLogged } from "../definitions/run.ts";
 import { type GuestClient, remote } from "../host/client.ts";
 import type { WorkspaceRow } from "./view.ts";
 
@@ -10,6 +12,7 @@ export interface Credential {
 }
 
 const cloneTimeoutMs = 30 * 60_000;
+const folderTimeoutMs = 60_000;
 
 /**
  * Brings a workspace's repository into its folder. What an interrupted attempt left
@@ -20,7 +23,7 @@ const cloneTimeoutMs = 30 * 60_000;
  */
 export async function cloneRepository(options: {
   guest: GuestClient;
-  row: Pick<WorkspaceRow, "repository" | "ref" | "folder">;
+  row: Pick<WorkspaceRow, "repository" | "ref" | "folder" | "definition">;
   credential: Credential | undefined;
   onProgress: (progress: { step: string; message: string; fraction?: number }) => void;
   signal: AbortSignal;
@@ -30,6 +33,7 @@ export async function cloneRepository(options: {
   if (url === null) return;
   const clone = async (signal: AbortSignal) => {
     await clearInterrupted(guest, row.folder, signal);
+    await makeFolder(guest, row, signal);
     const input = { url, path: row.folder, ref: row.ref ?? undefined, credential };
     const stream = await remote(guest.git.clone(input, { signal }));
     for await (const { phase, message, fraction } of stream) onProgress({ step: phase, message, fraction });
@@ -53,4 +57,20 @@ async function clearInterrupted(guest: GuestClient, folder: string, signal: Abor
   if (!exists) return;
   const { entries } = await remote(guest.files.list({ path: folder }, { signal }));
   for (const { path } of entries) await remote(guest.files.remove({ path, recursive: true }, { signal }));
+}
+
+/** An image's user may make no folder beside those that are there; `base` has one for its own. */
+async function makeFolder(
+  guest: GuestClient,
+  { folder, definition }: Pick<WorkspaceRow, "folder" | "definition">,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!definition?.user || !definition.start) return;
+  const { uid, gid } = await findAccount(guest, definition.user, "remoteUser", signal);
+  const script = 'b=/run/dormouse/tools/bin/busybox; $b mkdir -p "$1" && $b chown "$2" "$1"';
+  const command = ["/run/dormouse/tools/bin/busybox", "sh", "-c", script, "sh", folder, `${uid}:${gid}`];
+  const what = "making the repository's folder";
+  await runLogged({
+    ...{ guest, what, command, user: "root", cwd: "/", env: {}, timeoutMs: folderTimeoutMs, onLine: () => {}, signal },
+  });
 }

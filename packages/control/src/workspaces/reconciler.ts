@@ -1,7 +1,7 @@
 import { type Clock, formatDuration, type Logger, sleep, systemClock } from "@dormouse/base";
 import type { MachineInfo } from "@dormouse/contract";
 import type { BuildStore } from "../definitions/build-store.ts";
-import type { Builder } from "../definitions/builder.ts";
+import type { BuilderMachines } from "../definitions/builder-machines.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import { type Engine, wentBackReason } from "./engine.ts";
 import type { Meter } from "./meter.ts";
@@ -37,7 +37,7 @@ const crashLoopMs = 30_000;
 export function startReconciler(options: {
   store: WorkspaceStore;
   builds: Pick<BuildStore, "builders">;
-  builder: Pick<Builder, "active">;
+  builderMachines: Pick<BuilderMachines, "active">;
   engine: Engine;
   host: HostConnection;
   sightings: Sightings;
@@ -48,7 +48,7 @@ export function startReconciler(options: {
   intervalMs?: number;
   clock?: Clock;
 }): Reconciler {
-  const { store, builds, builder, engine, host, sightings, meter, log, keepUnknownMachines } = options;
+  const { store, builds, builderMachines, engine, host, sightings, meter, log, keepUnknownMachines } = options;
   const { intervalMs = 2_000, clock = systemClock } = options;
   let meteredMs = 0;
   const stopping = new AbortController();
@@ -131,7 +131,7 @@ export function startReconciler(options: {
     // What was built in a machine that control left when it died can be started from all the same.
     const builders = await builds.builders(ids);
     for (const { workspaceId, generation } of machines) {
-      if (known.has(workspaceId) || builder.active.has(workspaceId)) continue;
+      if (known.has(workspaceId) || builderMachines.active.has(workspaceId)) continue;
       if (keepUnknownMachines) {
         log.error("a machine of no workspace is kept: this database may not be its own", { workspaceId });
         continue;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { DormouseError } from "@dormouse/base";
@@ -60,6 +60,43 @@ export async function convertLayers(
   await writeFile(blobPath(layout, digest), bytes);
   index.manifests = [{ ...entry, digest, size: Buffer.byteLength(bytes) }];
   await writeFile(join(layout, "index.json"), JSON.stringify(index));
+}
+
+/** The configuration of a layout's only image, as it is. */
+export async function readConfig(layout: string, name: string): Promise<string> {
+  const index = JSON.parse(await readFile(join(layout, "index.json"), "utf8"));
+  const manifest = parseManifest(await readFile(blobPath(layout, index.manifests[0].digest), "utf8"), name);
+  if (!("layers" in manifest)) throw damaged(name, "it is a list of manifests");
+  return await readFile(blobPath(layout, manifest.config.digest), "utf8");
+}
+
+/** Writes a layout of one image, called `image`, with one plain layer: a tar file, which is moved into it. */
+export async function writeLayout(layout: string, layer: string, config: Record<string, unknown>): Promise<void> {
+  await mkdir(join(layout, "blobs", "sha256"), { recursive: true });
+  const put = async (value: unknown) => {
+    const text = JSON.stringify(value);
+    const digest = digestOf(text);
+    await writeFile(blobPath(layout, digest), text);
+    return { digest, size: Buffer.byteLength(text) };
+  };
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(layer), hash);
+  const digest = `sha256:${hash.digest("hex")}`;
+  const { size } = await stat(layer);
+  await rename(layer, blobPath(layout, digest));
+  // What it says of the layers that it had is true of no layer any more.
+  const { history, ...rest } = config;
+  const rootfs = { type: "layers", diff_ids: [digest] };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config: { mediaType: "application/vnd.oci.image.config.v1+json", ...(await put({ ...rest, rootfs })) },
+    layers: [{ mediaType: layerType("none"), digest, size }],
+  };
+  const annotations = { "org.opencontainers.image.ref.name": "image" };
+  const manifests = [{ mediaType: manifestType, ...(await put(manifest)), annotations }];
+  await writeFile(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests }));
+  await writeFile(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
 }
 
 function layerType(compression: "gzip" | "none"): string {

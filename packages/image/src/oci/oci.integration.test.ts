@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { DormouseError } from "@dormouse/base";
+import { run } from "@dormouse/base/node";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { fetchFeature, pullImage, resolveImage } from "../index.ts";
+import { fetchFeature, findBuiltImage, importImage, pullFlattened, pullImage, resolveImage } from "../index.ts";
 import { type ImageFile, readImage } from "../testing/image-contents.ts";
 import { type Pushed, pushFeature, pushImage, pushIndex } from "../testing/push.ts";
 import { startRegistry, type TestRegistry, writeAuthFile } from "../testing/registry.ts";
@@ -449,4 +450,32 @@ test("a feature behind an address, with redirects and without", async () => {
   } finally {
     server.close();
   }
+});
+
+test("an image in an archive is packed as one from a registry, and known by its digest", async () => {
+  const { reference } = systems.musl;
+  const layout = await pullFlattened(await resolveImage(reference), { cacheDir });
+  const archive = join(cacheDir, "built.tar");
+  await run("skopeo", ["copy", "--quiet", `oci:${layout}:image`, `docker-archive:${archive}`]);
+  const built = await importImage(archive, "what was built", { cacheDir });
+  // Folders that are added have the time at which they were.
+  const withoutTimes = (files: Record<string, ImageFile>) =>
+    Object.entries(files).map(([path, { modifiedSeconds, ...rest }]) => ({ path, ...rest }));
+  expect(withoutTimes(await readImage(built.path))).toEqual(withoutTimes(await filesOf(reference)));
+  expect(built.config).toEqual((await resolveImage(reference)).config);
+  expect(await findBuiltImage(built.digest, { cacheDir })).toEqual(built);
+  expect(await importImage(archive, "what was built", { cacheDir, progress: () => expect.unreachable() })).toEqual(
+    built,
+  );
+});
+
+test("what is no archive of an image, or was not built here, is told", async () => {
+  const archive = join(cacheDir, "built.tar");
+  await writeFile(archive, tarOf([{ path: "manifest.json", content: "[]" }]));
+  const error = await failureOf(importImage(archive, "what was built", { cacheDir }));
+  expect(error).toMatchObject({ code: "failed_precondition", message: "what was built is no archive of an image" });
+  const digest = `sha256:${"0".repeat(64)}`;
+  const missing = await failureOf(findBuiltImage(digest, { cacheDir }));
+  expect(missing).toMatchObject({ code: "not_found", message: `this host has not built the image ${digest}` });
+  expect((await readdir(cacheDir)).sort()).toEqual(["built.tar"]);
 });

@@ -1,34 +1,23 @@
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DormouseError } from "@dormouse/base";
-import { contentHash } from "@dormouse/base/node";
+import { run } from "@dormouse/base/node";
 import { type BuildContext, cached } from "../cache.ts";
-import { packErofs } from "../erofs.ts";
 import { download } from "./download.ts";
-import { convertLayers } from "./layout.ts";
-import { checkImageManifest, type ImageConfig, imageArchitecture, tooLarge } from "./manifest.ts";
-import { prepareTree } from "./prepare-tree.ts";
+import { writeLayout } from "./layout.ts";
+import { checkImageManifest, type ImageConfig } from "./manifest.ts";
+import {
+  deadlineSignal,
+  defaultLimits,
+  type FetchOptions,
+  imageFile,
+  imageHash,
+  type PullLimits,
+  packImage,
+  unpackImage,
+} from "./pack-image.ts";
 import { parseImageReference } from "./reference.ts";
 import { type ResolvedImage, readManifest } from "./resolve-image.ts";
 import type { RegistryOptions } from "./skopeo.ts";
-import { unpackLayout } from "./unpack.ts";
-import { watched } from "./watched.ts";
-
-/** Changes with what becomes of an image: what was made by another recipe is made anew. */
-const recipe = "2";
-
-const defaultMaxBytes = 32 * 1024 ** 3;
-const defaultTimeoutMs = 3_600_000;
-
-/** What a pull may cost. */
-export interface PullLimits {
-  /** Of the image unpacked and packed together, and of its layers as they are fetched; default 32 GiB. */
-  maxBytes?: number;
-  /** For all of it; default 1 h. */
-  timeoutMs?: number;
-  /** A registry that sends nothing for so long is asked anew; default 60 s. */
-  stallMs?: number;
-}
 
 /** A user image (`vdb`) that came from a registry. */
 export interface PulledImage {
@@ -38,79 +27,61 @@ export interface PulledImage {
   config: ImageConfig;
 }
 
+type PullContext = BuildContext & RegistryOptions & PullLimits;
+
 /**
  * Brings an image to this host: fetched, held against its digests, unpacked and packed as a machine's
- * read-only root. Nothing in it is run. It is cached by its digest, and different images are pulled side by side.
+ * read-only root; see {@link packImage}.
  *
  * Whoever may name a digest gets what the cache has under it, without being asked for credentials again:
  * {@link resolveImage} is where a registry decides who may read.
- * @throws DormouseError as {@link resolveImage} does, `data_loss` for what is not what its digest says,
- *   `resource_exhausted` over a limit, `deadline_exceeded`, `cancelled`. Nothing half-made stays behind.
+ * @throws DormouseError as {@link resolveImage} and {@link packImage} do, `data_loss` for what is not what its digest
+ *   says.
  */
-export async function pullImage(
+export async function pullImage(image: ResolvedImage, context: PullContext = {}): Promise<PulledImage> {
+  const { reference: name, digest, config } = image;
+  const fetch = (options: FetchOptions) => fetchLayout(image, { ...context, ...options });
+  const title = `Pulling the image ${name}`;
+  const folder = await packImage({ kind: "image", name, title, digest, fetch }, context);
+  return { hash: await imageHash(digest), path: join(folder, imageFile), config };
+}
+
+/**
+ * Brings an image to this host for machines to unpack: an OCI layout, in which it is called `image`, of one plain layer. An
+ * emulated processor takes minutes to decompress what a host does in seconds, and storage without overlays copies the whole
+ * image for each layer. It is cached by its digest, as {@link pullImage}'s is.
+ * @returns the layout's folder.
+ */
+export async function pullFlattened(image: ResolvedImage, context: PullContext = {}): Promise<string> {
+  const { reference: name, digest } = image;
+  const { maxBytes, timeoutMs } = { ...defaultLimits, ...context };
+  const build = async (folder: string, report: FetchOptions["report"]) => {
+    using deadline = deadlineSignal(name, timeoutMs, context.signal);
+    const { signal } = deadline;
+    const fetch = (options: FetchOptions) => fetchLayout(image, { ...context, ...options });
+    const work = join(folder, "work");
+    const unpacked = await unpackImage({ name, fetch }, { work, maxBytes, timeoutMs, report, signal });
+    report(`Making one layer of ${name}`, 0.85);
+    const layer = join(folder, "layer.tar");
+    const flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", unpacked.tree, "."];
+    await run("tar", ["-cf", layer, ...flags], { timeoutMs, signal });
+    await writeLayout(join(folder, "layout"), layer, JSON.parse(unpacked.config));
+    await rm(work, { recursive: true });
+  };
+  const title = `Fetching the image ${name}`;
+  const recipe = { name: "flat-image", hash: await imageHash(digest), title, build, sideBySide: { timeoutMs } };
+  return join(await cached(recipe, context), "layout");
+}
+
+async function fetchLayout(
   image: ResolvedImage,
-  context: BuildContext & RegistryOptions & PullLimits = {},
-): Promise<PulledImage> {
-  const { repository, registry } = parseImageReference(image.reference);
-  const place = { repository, registry, digest: image.digest };
-  if (!/^sha256:[0-9a-f]{64}$/.test(image.digest)) {
-    throw new DormouseError("invalid_argument", `digest ${JSON.stringify(image.digest)} must be sha256:…`);
-  }
-  const timeoutMs = context.timeoutMs ?? defaultTimeoutMs;
-  const hash = await contentHash("image", recipe, imageArchitecture(), image.digest);
-  const build = async (folder: string, report: (message: string, fraction?: number) => void) => {
-    using deadline = deadlineSignal(image.reference, timeoutMs, context.signal);
-    await buildImage({ ...context, place, name: image.reference, folder, report, timeoutMs, signal: deadline.signal });
-  };
-  const title = `Pulling the image ${image.reference}`;
-  const folder = await cached({ name: "image", hash, title, build, sideBySide: { timeoutMs } }, context);
-  return { hash, path: join(folder, "image.erofs"), config: image.config };
-}
-
-interface Build extends RegistryOptions, PullLimits {
-  name: string;
-  place: { repository: string; registry: string; digest: string };
-  folder: string;
-  timeoutMs: number;
-  report(message: string, fraction?: number): void;
-  signal: AbortSignal;
-}
-
-async function buildImage(options: Build): Promise<void> {
-  const { name, folder, signal, report } = options;
-  const maxBytes = options.maxBytes ?? defaultMaxBytes;
-  // Nobody else on this host may enter: there are programs in it that belong to root and run as their owner.
-  const work = join(folder, "work");
-  await mkdir(work, { mode: 0o700 });
-  const [layout, tree, file] = [join(work, "layout"), join(work, "tree"), join(folder, "image.erofs")];
-  report(`Looking ${name} up`);
-  const { manifest, manifestDigest } = await readManifest(options.place, name, options);
-  const expectedBytes = checkImageManifest(manifest, name, maxBytes);
-  const place = { ...options.place, digest: manifestDigest };
-  await download({ ...options, place, layout, expectedBytes, maxBytes });
-  await convertLayers(layout, { name, maxBytes, signal });
-  const treeBytes = await unpackLayout({ ...options, folder: work, maxBytes });
-  await rm(layout, { recursive: true });
-  signal.throwIfAborted();
-  await prepareTree(tree);
-  report(`Packing ${name}`, 0.85);
-  const check = async () => {
-    const bytes = treeBytes + (await stat(file).catch(() => ({ size: 0 }))).size;
-    if (bytes > maxBytes) throw tooLarge(name, bytes, maxBytes);
-  };
-  await watched({ intervalMs: 1000, check, signal }, (both) =>
-    packErofs({ tree, file, keepTimes: true, timeoutMs: options.timeoutMs }, both),
-  );
-  await check();
-  await rm(work, { recursive: true });
-}
-
-function deadlineSignal(name: string, timeoutMs: number, signal: AbortSignal | undefined) {
-  const stop = new AbortController();
-  const error = new DormouseError("deadline_exceeded", `pulling ${name} took longer than ${timeoutMs} ms`);
-  const timer = setTimeout(() => stop.abort(error), timeoutMs);
-  return {
-    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
-    [Symbol.dispose]: () => clearTimeout(timer),
-  };
+  options: RegistryOptions & PullLimits & Omit<FetchOptions, "signal"> & { signal?: AbortSignal },
+): Promise<void> {
+  const { reference: name, digest } = image;
+  const { repository, registry } = parseImageReference(name);
+  options.report(`Looking ${name} up`);
+  const { manifest, manifestDigest } = await readManifest({ repository, registry, digest }, name, options);
+  const expectedBytes = checkImageManifest(manifest, name, options.maxBytes);
+  const place = { repository, registry, digest: manifestDigest };
+  await download({ ...options, name, place, expectedBytes });
 }

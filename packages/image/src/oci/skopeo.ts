@@ -48,6 +48,38 @@ export async function copyToLayout(
   });
 }
 
+/** As {@link inspect}, of an archive as `docker save` writes it. @throws DormouseError `failed_precondition` for what is none. */
+export async function inspectArchive(
+  what: "raw" | "config",
+  archive: string,
+  name: string,
+  options: { signal?: AbortSignal },
+): Promise<string> {
+  const flags = what === "raw" ? ["--raw"] : ["--config", "--raw"];
+  const args = ["inspect", ...flags, `docker-archive:${basename(archive)}`];
+  const own = { timeoutMs: requestTimeoutMs, signal: options.signal, cwd: dirname(archive) };
+  return (await runSkopeo(args, own).catch(archiveError(name))).stdout;
+}
+
+/** As {@link copyToLayout}, out of such an archive. @throws DormouseError `failed_precondition` for what is none. */
+export async function copyArchiveToLayout(
+  archive: string,
+  layout: string,
+  name: string,
+  options: { signal?: AbortSignal; timeoutMs: number },
+): Promise<void> {
+  const target = `oci:${basename(layout)}:image`;
+  const args = ["copy", "--quiet", "--dest-oci-accept-uncompressed-layers", `docker-archive:${archive}`, target];
+  await runSkopeo(args, { ...options, cwd: dirname(layout) }).catch(archiveError(name));
+}
+
+function archiveError(name: string) {
+  return (error: unknown): never => {
+    if (!(error instanceof DormouseError) || error.details.code === undefined) throw error;
+    throw new DormouseError("failed_precondition", `${name} is no archive of an image`, { cause: error });
+  };
+}
+
 function sourceOf({ repository, tag, digest }: ImageReference): string {
   return `docker://${repository}${digest ? `@${digest}` : `:${tag}`}`;
 }
@@ -61,25 +93,27 @@ function accessFlags(place: ImageReference, options: RegistryOptions): string[] 
   ];
 }
 
-async function skopeo(
-  args: readonly string[],
-  place: ImageReference,
-  options: { timeoutMs: number; signal?: AbortSignal; cwd?: string },
-) {
-  const platform = ["--override-os", "linux", "--override-arch", imageArchitecture()];
+interface SkopeoOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+  cwd?: string;
+}
+
+async function skopeo(args: readonly string[], place: ImageReference, options: SkopeoOptions) {
   try {
-    const { timeoutMs, signal, cwd } = options;
-    // Should this process be killed, the kernel ends skopeo too.
-    return await run("setpriv", ["--pdeathsig", "KILL", "--", "skopeo", ...platform, ...args], {
-      timeoutMs,
-      signal,
-      cwd,
-    });
+    return await runSkopeo(args, options);
   } catch (error) {
     // Whatever has no exit code did not come from skopeo: a time-out, the caller's signal, no skopeo at all.
     if (!(error instanceof DormouseError) || error.details.code === undefined) throw error;
     throw registryError(error, place);
   }
+}
+
+function runSkopeo(args: readonly string[], { timeoutMs, signal, cwd }: SkopeoOptions) {
+  const platform = ["--override-os", "linux", "--override-arch", imageArchitecture()];
+  // Should this process be killed, the kernel ends skopeo too.
+  const command = ["--pdeathsig", "KILL", "--", "skopeo", ...platform, ...args];
+  return run("setpriv", command, { timeoutMs, signal, cwd });
 }
 
 /** What skopeo and registries say, and what it means; the first that fits. */

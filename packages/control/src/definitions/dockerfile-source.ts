@@ -1,0 +1,177 @@
+import { createHash } from "node:crypto";
+import { posix } from "node:path";
+import { DormouseError } from "@dormouse/base";
+import {
+  type DevcontainerConfig,
+  type DockerfileNeeds,
+  dockerfileNeeds,
+  type JsonPath,
+  locate,
+  sourceOf,
+  substituteLocal,
+} from "@dormouse/devcontainer";
+import { type GuestClient, remote } from "../host/client.ts";
+import { type DefinitionProblem, fileError, type VariableOwner, variablesOf } from "./definition.ts";
+
+/** A Dockerfile of a repository, with all that decides what comes of it. */
+export interface DockerfileSource {
+  /** Relative to the repository. */
+  path: string;
+  text: string;
+  /** The folder that is built in, relative to the repository. */
+  context: string;
+  args: Record<string, string>;
+  target: string | undefined;
+  /** More arguments of the build. */
+  options: string[];
+  needs: DockerfileNeeds;
+  /** What of the definition is left out, a line each. */
+  notes: string[];
+  /** SHA-256 over text, settings, and what it can take out of its context. */
+  hash: string;
+}
+
+/** How {@link readDockerfile} reads. */
+export interface ReadDockerfileOptions {
+  guest: GuestClient;
+  /** The repository and its environment. */
+  owner: VariableOwner;
+  /** The definition, its path relative to the repository. */
+  file: { path: string; text: string; config: DevcontainerConfig };
+  signal: AbortSignal;
+}
+
+/** A context may be a large repository, read by an emulated processor. */
+const hashTimeoutMs = 10 * 60_000;
+
+/** Of machines, and of images for them. Hosts and control are of one architecture. */
+const architecture = process.arch === "x64" ? "amd64" : process.arch;
+
+/**
+ * Kind, mode, and content of files, in an order of their own, however they came to lie there. What git keeps is no part of
+ * it: that differs from clone to clone.
+ */
+const hashScript = `
+b=/run/dormouse/tools/bin/busybox
+cd "$1" || exit 1
+shift
+{
+  $b find -H "$@" -name .git -prune -o -exec $b stat -c '%a %F %N' {} +
+  $b find -H "$@" -name .git -prune -o -type f -exec $b sha256sum {} +
+} 2>/dev/null | $b sort | $b sha256sum`;
+
+/**
+ * Reads the Dockerfile that a definition names; undefined when it names none.
+ * @throws DormouseError `failed_precondition` with `details` naming file and line for what is wrong in it.
+ */
+export async function readDockerfile(options: ReadDockerfileOptions): Promise<DockerfileSource | undefined> {
+  const { guest, owner, file, signal } = options;
+  const { build, dockerFile, context: folder, image } = file.config;
+  // Variables may stand everywhere in them.
+  const config = substituteLocal(
+    { build, dockerFile, context: folder, image } as DevcontainerConfig,
+    variablesOf(owner),
+  );
+  const source = sourceOf(config);
+  if (source.kind !== "dockerfile") return undefined;
+  const isLegacy = build?.dockerfile === undefined;
+  const path = within(file, source.dockerfile, isLegacy ? ["dockerFile"] : ["build", "dockerfile"]);
+  const contextPath = build?.context === undefined ? ["context"] : ["build", "context"];
+  const context = within(file, source.context, contextPath);
+  const { content } = await remote(guest.files.read({ path: posix.join(owner.folder, path) }, { signal })).catch(
+    (error: unknown) => {
+      if (DormouseError.from(error).code !== "not_found") throw error;
+      throw fileError(placeOf(file, isLegacy ? ["dockerFile"] : ["build", "dockerfile"]), `there is no ${path}`);
+    },
+  );
+  const text = Buffer.from(content, "base64").toString("utf8");
+  const { args = {}, target, cacheFrom, options: written = [] } = config.build ?? {};
+  const needs = needsOf(path, text, { args, target });
+  const allowed = chooseOptions(written);
+  const contents = await hashContext(options, context, needs.sources, placeOf(file, contextPath));
+  const settings = JSON.stringify([path, context, args, target ?? null, allowed.options]);
+  return {
+    ...{ path, text, context, args, target, options: allowed.options, needs },
+    notes: [
+      ...allowed.left.map((option) => `build.options: ${option} is not passed on`),
+      ...(cacheFrom === undefined ? [] : ["build.cacheFrom: not asked: what was built here once is kept"]),
+    ],
+    hash: createHash("sha256").update(`${settings}\0${text}\0${contents}`).digest("hex"),
+  };
+}
+
+/** @throws DormouseError as `dockerfileNeeds`, with the file's name. */
+function needsOf(path: string, text: string, options: { args: Record<string, string>; target: string | undefined }) {
+  try {
+    return dockerfileNeeds(text, { ...options, architecture });
+  } catch (caught) {
+    const { message, details } = DormouseError.from(caught);
+    throw dockerfileError({ path, text }, typeof details.line === "number" ? details.line : null, message);
+  }
+}
+
+/** What is wrong in a Dockerfile, where a person finds it. */
+export function dockerfileError({ path }: { path: string; text: string }, line: number | null, message: string) {
+  const place = line === null ? path : `${path}:${line}`;
+  return fileError({ file: path, line, column: line === null ? null : 1 }, `${place}: ${message}`);
+}
+
+/** A path beside the definition, relative to the repository. @throws DormouseError when it leads out of that. */
+function within(file: ReadDockerfileOptions["file"], written: string, property: JsonPath): string {
+  const path = posix.join(posix.dirname(file.path), written).replace(/\/$/, "");
+  if (!written.startsWith("/") && path !== ".." && !path.startsWith("../")) return path;
+  const name = property.join(".");
+  throw fileError(placeOf(file, property), `${name} is ${JSON.stringify(written)}: it leads out of the repository`);
+}
+
+function placeOf(
+  { path, text }: ReadDockerfileOptions["file"],
+  property: JsonPath,
+): Omit<DefinitionProblem, "message"> {
+  const { line, column } = locate(text, property);
+  return { file: path, line, column };
+}
+
+async function hashContext(
+  { guest, owner, signal }: ReadDockerfileOptions,
+  context: string,
+  sources: readonly string[],
+  place: Omit<DefinitionProblem, "message">,
+): Promise<string> {
+  if (sources.length === 0) return "";
+  const paths = sources.includes(".")
+    ? ["."]
+    : [...sources, ".dockerignore", ".containerignore"].map((path) => `./${path}`);
+  const command = [
+    "/run/dormouse/tools/bin/busybox",
+    "sh",
+    "-c",
+    hashScript,
+    "sh",
+    posix.join(owner.folder, context),
+    ...paths,
+  ];
+  const input = { command, cwd: "/", user: "root", env: {}, timeoutMs: hashTimeoutMs };
+  const { exitCode, stdout, timedOut } = await remote(guest.exec.run(input, { signal }));
+  if (timedOut) throw fileError(place, `the folder ${context} is too large to be built in`);
+  if (exitCode !== 0) throw fileError(place, `there is no folder ${context} to build in`);
+  return stdout.trim();
+}
+
+/** Options of `docker build` that mean the same here and reach no further than what is built. */
+const knownOptions = new Set(["--add-host", "--label"]);
+
+function chooseOptions(written: readonly string[]): { options: string[]; left: string[] } {
+  const options: string[] = [];
+  const left: string[] = [];
+  const words = [...written];
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    const [name = ""] = word.split("=", 1);
+    const isWhole = word.includes("=");
+    const hasValue = !isWhole && words[0] !== undefined && !words[0].startsWith("-");
+    const option = hasValue ? `${word}=${words.shift()}` : word;
+    if (knownOptions.has(name) && (isWhole || hasValue)) options.push(option);
+    else left.push(option);
+  }
+  return { options, left };
+}
