@@ -33,7 +33,8 @@ beforeAll(async () => {
     version: "1.3.0",
     metadata: { options: { version: { type: "string", default: "os-provided" } } },
     files: {
-      "install.sh": '#!/bin/sh\nset -e\necho "installing git $VERSION"\necho "git $VERSION" >/opt/git-version\n',
+      "install.sh":
+        '#!/bin/sh\nset -e\necho "installing git $VERSION"\nmkdir -p /opt\necho "git $VERSION" >/opt/git-version\n',
     },
   });
   await pushFeature(registry, {

@@ -4,14 +4,13 @@ import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
 import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
-import { busybox, type Carrier } from "./carry.ts";
+import type { Carrier } from "./carry.ts";
 import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
 import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
-import { runLogged } from "./run.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
 import { toolSteps } from "./tools.ts";
 
@@ -37,8 +36,6 @@ export interface Definitions {
    */
   putIn(row: OwnedRow, signal: AbortSignal): Promise<void>;
   drop(workspaceId: string): Promise<void>;
-  /** The folder that a repository is to be cloned into belongs to the workspace's user, whatever the image has there. */
-  makeRoom(row: OwnedRow, signal: AbortSignal): Promise<void>;
   /** Removes what is kept here of a workspace. */
   forget(workspaceId: string): Promise<void>;
   /** What is left when a definition cannot be applied: the workspace's own template, with the reason. */
@@ -170,24 +167,6 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     },
 
     drop: carrier.drop,
-    async makeRoom(row, signal) {
-      if (!row.definition?.start) return;
-      const { guest, account } = await placeOf(row, row.definition, signal);
-      const script = `${busybox} mkdir -p "$1" && ${busybox} chown "$2" "$1"`;
-      await runLogged({
-        ...{
-          guest,
-          what: "making a folder for the repository",
-          user: "root",
-          cwd: "/",
-          env: {},
-          timeoutMs: 60_000,
-          signal,
-        },
-        command: [busybox, "sh", "-c", script, "sh", row.folder, `${account.uid}:${account.gid}`],
-        onLine: () => {},
-      });
-    },
     async forget(workspaceId) {
       await carrier.drop(workspaceId);
       await logs.remove(workspaceId);

@@ -1,6 +1,7 @@
 import { DormouseError, withTimeout } from "@dormouse/base";
 import { fromRpcError } from "@dormouse/contract";
 import { findAccount } from "../definitions/accounts.ts";
+import { busybox } from "../definitions/carry.ts";
 import { runLogged } from "../definitions/run.ts";
 import { type GuestClient, remote } from "../host/client.ts";
 import type { WorkspaceRow } from "./view.ts";
@@ -67,8 +68,8 @@ async function makeFolder(
 ): Promise<void> {
   if (!definition?.user || !definition.start) return;
   const { uid, gid } = await findAccount(guest, definition.user, "remoteUser", signal);
-  const script = 'b=/run/dormouse/tools/bin/busybox; $b mkdir -p "$1" && $b chown "$2" "$1"';
-  const command = ["/run/dormouse/tools/bin/busybox", "sh", "-c", script, "sh", folder, `${uid}:${gid}`];
+  const script = `${busybox} mkdir -p "$1" && ${busybox} chown "$2" "$1"`;
+  const command = [busybox, "sh", "-c", script, "sh", folder, `${uid}:${gid}`];
   const what = "making the repository's folder";
   await runLogged({
     ...{ guest, what, command, user: "root", cwd: "/", env: {}, timeoutMs: folderTimeoutMs, onLine: () => {}, signal },

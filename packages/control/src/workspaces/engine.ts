@@ -178,7 +178,6 @@ export function createEngine(options: {
         return await replaceMachine(row, await definitions.recover(row, error), row.folder);
       }
     } else if (!row.prepared && !definition?.hasRepository) {
-      await definitions.makeRoom(row, signal);
       await cloneRepository({
         guest: host.guest(row.id),
         row,
