@@ -36,7 +36,9 @@ export {
   type LockDifference,
   type LockedFeature,
   type Lockfile,
+  lockedFeature,
   lockfileOf,
+  lockfilePath,
   parseLockfile,
 } from "./features/lockfile.ts";
 export { type FeatureMetadata, type FeatureOption, featureEntry, parseFeatureMetadata } from "./features/metadata.ts";

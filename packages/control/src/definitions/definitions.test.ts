@@ -117,7 +117,7 @@ test("a start that is gone from the host is forgotten", async () => {
 
 test.each([
   ["unknown-image", { image: "registry.example/missing:1" }, "there is no image registry.example/missing:1"],
-  ["unknown-feature", { features: { tool: {} } }, "a simulated host has no features"],
+  ["unknown-feature", { features: { tool: {} } }, "there is no feature tool"],
   [
     "unknown-user",
     { image: "registry.example/a", remoteUser: "ada" },
@@ -135,6 +135,25 @@ test.each([
   expect(platform.host.created.at(-1)).toMatchObject({ template: "base" });
   const { body } = await call("GET", `/api/workspaces/${workspace.id}/logs`);
   expect(body.setup).toContain(message);
+});
+
+test("a lock file holds features to what it says", async () => {
+  const { host } = platform;
+  host.features.set("locked", { id: "locked", version: "1.2.3" });
+  const integrity = `sha256:${"2".repeat(64)}`;
+  const lock = (resolved: string) => ({ features: { [resolved]: { version: "1.2.3", resolved, integrity } } });
+  const text = JSON.stringify(lock("registry.example/features/locked:1"));
+  host.files.set("/workspaces/held/.devcontainer-lock.json", text);
+  const features = { "registry.example/features/locked:1": {} };
+  expect(await open("held", { features })).toMatchObject({ reason: null });
+  expect(host.fetched.at(-1)).toMatchObject({ id: "locked", digest: integrity });
+  // An address gives whatever lies there now.
+  const url = "https://files.example/locked.tgz";
+  host.features.set(url, { id: "locked", version: "1.2.3" });
+  host.files.set("/workspaces/moved/.devcontainer-lock.json", JSON.stringify(lock(url)));
+  expect((await open("moved", { features: { [url]: {} } })).reason).toMatch(
+    /the lock file holds it to sha256:2+ \(1\.2\.3\)$/,
+  );
 });
 
 test("a repository without a definition gets the tools that it asks for, in the background", async () => {

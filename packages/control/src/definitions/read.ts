@@ -6,9 +6,12 @@ import {
   type DevcontainerConfig,
   type FeatureMetadata,
   findConfigs,
+  type Lockfile,
+  lockfilePath,
   parseConfig,
   parseFeatureMetadata,
   parseFeatureReference,
+  parseLockfile,
 } from "@dormouse/devcontainer";
 import { type GuestClient, remote } from "../host/client.ts";
 import { fileError, type VariableOwner } from "./definition.ts";
@@ -36,6 +39,8 @@ export interface DefinitionFile {
   config: DevcontainerConfig;
   /** By the text of their reference. */
   localFeatures: Map<string, LocalFeature>;
+  /** What its features are held to. */
+  lockfile: Lockfile | undefined;
   /** What its image is built of, when it is. */
   dockerfile: DockerfileSource | undefined;
   /** SHA-256 over all of it. */
@@ -84,7 +89,18 @@ export async function readDefinition(options: ReadOptions): Promise<DefinitionFi
   for (const identifier of Object.keys(config.features ?? {})) await addFeature(identifier);
   const dockerfile = await readDockerfile({ guest, owner, file: { path, text, config }, signal });
   if (dockerfile) source.update(`\0${dockerfile.hash}`);
-  return { path, config, localFeatures, dockerfile, source: source.digest("hex") };
+  const lock = await readLockfile(guest, folder, lockfilePath(path), signal);
+  if (lock) source.update(`\0${lock.text}`);
+  return { path, config, localFeatures, lockfile: lock?.lockfile, dockerfile, source: source.digest("hex") };
+}
+
+async function readLockfile(guest: GuestClient, folder: string, path: string, signal: AbortSignal) {
+  const { exists } = await remote(guest.files.exists({ path: `${folder}/${path}` }, { signal }));
+  if (!exists) return undefined;
+  const text = await readText(guest, `${folder}/${path}`, signal);
+  const { lockfile, problems } = parseLockfile(text, { path });
+  if (!lockfile) throw problemError(problems);
+  return { text, lockfile };
 }
 
 async function candidates(guest: GuestClient, folder: string, signal: AbortSignal): Promise<string[]> {

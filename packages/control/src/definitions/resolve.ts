@@ -13,6 +13,7 @@ import {
   imageMetadataLabel,
   installationOrder,
   lifecyclePlan,
+  lockedFeature,
   type MergedConfig,
   type MetadataEntry,
   type Mount,
@@ -262,7 +263,15 @@ async function fetchFeature(options: ResolveOptions, reference: FeatureReference
     return { metadata: local.metadata, digest, files: local.files };
   }
   onProgress({ step: "features", message: `Fetching the feature ${reference.text}` });
-  const { digest, files } = await remote(host.calls.features.fetch(sourceOfFeature(reference), { signal }));
+  const locked = file.lockfile && lockedFeature(file.lockfile, reference);
+  const source = sourceOfFeature(reference, locked?.integrity);
+  const { digest, files } = await remote(host.calls.features.fetch(source, { signal }));
+  if (locked && digest !== locked.integrity) {
+    throw new DormouseError(
+      "failed_precondition",
+      `feature ${reference.text} is ${digest}: the lock file holds it to ${locked.integrity} (${locked.version})`,
+    );
+  }
   const text = files.find(({ path }) => path === "devcontainer-feature.json")?.content;
   if (text === undefined) {
     throw new DormouseError("failed_precondition", `feature ${reference.text} has no devcontainer-feature.json`);
@@ -277,10 +286,14 @@ async function fetchFeature(options: ResolveOptions, reference: FeatureReference
   );
 }
 
-function sourceOfFeature(reference: Exclude<FeatureReference, { kind: "local" }>): FeatureSource {
+/** With the digest that a lock file holds it to, its tag means nothing. */
+function sourceOfFeature(
+  reference: Exclude<FeatureReference, { kind: "local" }>,
+  locked: string | undefined,
+): FeatureSource {
   if (reference.kind === "tarball") return { kind: "tarball", url: reference.url };
-  const { registry, namespace, id, tag, digest } = reference;
-  return { kind: "registry", registry, namespace, id, ...(tag !== undefined && { tag }), ...(digest && { digest }) };
+  const { registry, namespace, id, tag, digest = locked } = reference;
+  return { kind: "registry", registry, namespace, id, ...(digest ? { digest } : { tag: tag ?? "latest" }) };
 }
 
 /** As much as the workspace has, or as much more as is asked for. @throws DormouseError `resource_exhausted`. */

@@ -5,6 +5,7 @@ import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import {
   convertRpcErrors,
+  type FeatureSource,
   guestContract,
   hostContract,
   type MachineInfo,
@@ -28,6 +29,9 @@ export interface SimulatedHost extends AsyncDisposable {
   created: MachineOrder[];
   /** Files that every machine has, by path. */
   files: Map<string, string>;
+  /** Metadata of the features in its registry, by id, and what of them was asked for. */
+  features: Map<string, object>;
+  fetched: FeatureSource[];
   /** What the next calls meet; set by tests. */
   behaviour: {
     /** Called before each state-changing call; may wait or throw. */
@@ -57,6 +61,8 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const created: MachineOrder[] = [];
   const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
   const ended = new Map<string, number>();
+  const features = new Map<string, object>();
+  const fetched: FeatureSource[] = [];
   let snapshotCount = 0;
   const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
 
@@ -237,8 +243,14 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       }),
     },
     features: {
-      fetch: host.features.fetch.handler(() => {
-        throw new DormouseError("not_found", "a simulated host has no features");
+      fetch: host.features.fetch.handler(({ input }) => {
+        fetched.push(input);
+        const id = input.kind === "registry" ? input.id : input.url;
+        const metadata = features.get(id);
+        if (metadata === undefined) throw new DormouseError("not_found", `there is no feature ${id}`);
+        const digest = (input.kind === "registry" && input.digest) || `sha256:${"1".repeat(64)}`;
+        const content = Buffer.from(JSON.stringify(metadata)).toString("base64");
+        return { digest, files: [{ path: "devcontainer-feature.json", mode: 0o644, content }] };
       }),
     },
     capacity: host.capacity.handler(() => ({
@@ -358,6 +370,8 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     executed,
     created,
     files,
+    features,
+    fetched,
     behaviour,
     change: (workspaceId, patch) => void tell({ ...existing(workspaceId), ...patch }),
     async [Symbol.asyncDispose]() {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { buildGraph } from "./graph.ts";
-import { compareLockfile, formatLockfile, lockfileOf, parseLockfile } from "./lockfile.ts";
+import { compareLockfile, formatLockfile, lockedFeature, lockfileOf, lockfilePath, parseLockfile } from "./lockfile.ts";
+import { parseFeatureReference } from "./reference.ts";
 
 const digestOf = (digit: string) => `sha256:${digit.repeat(64)}`;
 const url = "https://files.example/devcontainer-feature-b.tgz";
@@ -89,5 +90,20 @@ test("what is wrong is explained", () => {
     "features.b.version: is missing: must be a string",
     "features.b.resolved: is missing: must be a string",
     "features.b.integrity: is missing: must be sha256: and 64 hexadecimal digits",
+  ]);
+});
+
+test("a lock file lies beside its definition, and holds features by their identifiers", () => {
+  const paths = [".devcontainer/devcontainer.json", ".devcontainer.json", ".devcontainer/a/devcontainer.json"];
+  expect(paths.map(lockfilePath)).toEqual([
+    ".devcontainer/devcontainer-lock.json",
+    ".devcontainer-lock.json",
+    ".devcontainer/a/devcontainer-lock.json",
+  ]);
+  const entry = { version: "1.0.0", resolved: "x", integrity: `sha256:${"0".repeat(64)}` };
+  const lockfile = { features: { "registry.example/a/tool": entry, "https://files.example/b.tgz": entry } };
+  const held = ["registry.example/a/tool:latest", "registry.example/a/tool:2", "https://files.example/b.tgz", "./tool"];
+  expect(held.map((text) => lockedFeature(lockfile, parseFeatureReference(text)) === entry)).toEqual([
+    ...[true, false, true, false],
   ]);
 });

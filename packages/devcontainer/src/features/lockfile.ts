@@ -3,6 +3,7 @@ import { type Problem, ProblemCollector } from "../problem.ts";
 import { validateDocument } from "../schema/explain.ts";
 import { lockfileValidator } from "../schema/validators.ts";
 import type { FeatureNode } from "./graph.ts";
+import type { FeatureReference } from "./reference.ts";
 
 /** What a lock file remembers of one feature ("Lockfiles"). */
 export interface LockedFeature {
@@ -85,6 +86,18 @@ export function compareLockfile(lockfile: Lockfile, nodes: readonly FeatureNode[
       differences.push({ feature, kind: "unused", message: `${feature} is in the lock file but not used` });
   }
   return differences;
+}
+
+/** Where the lock file of a definition lies: beside it, hidden as it is. */
+export function lockfilePath(configPath: string): string {
+  return configPath.replace(/(^|\/)(\.?)devcontainer\.json$/, "$1$2devcontainer-lock.json");
+}
+
+/** What a lock file holds a feature to; undefined when it has none of it. */
+export function lockedFeature({ features }: Lockfile, reference: FeatureReference): LockedFeature | undefined {
+  if (reference.kind === "local") return undefined;
+  const key = lockKey(reference.kind === "registry" ? reference.written : reference.url);
+  return Object.entries(features).find(([feature]) => lockKey(feature) === key)?.[1];
 }
 
 /** `:latest` is what no version means; both are one entry. */
