@@ -156,6 +156,23 @@ test("a lock file holds features to what it says", async () => {
   );
 });
 
+test("what is recommended and missing, and what a machine does not do, is noted", async () => {
+  const definition = {
+    secrets: { NPM_TOKEN: { description: "Reads packages." }, GIVEN: {} },
+    initializeCommand: "echo host",
+    mounts: ["source=/home,target=/host-home,type=bind"],
+  };
+  const { devcontainer } = await open("noted", definition, { env: { GIVEN: "1" } });
+  expect(devcontainer).toMatchObject({
+    problem: null,
+    notes: [
+      "mounts: nothing is mounted at /host-home: a machine has no folder of its host's",
+      "initializeCommand: not run: it is meant for the host, which runs no command of a repository",
+      "secrets: NPM_TOKEN (Reads packages) is recommended and not set: create the workspace with -e NPM_TOKEN=…",
+    ],
+  });
+});
+
 test("a repository without a definition gets the tools that it asks for, in the background", async () => {
   const { host } = platform;
   host.files.set("/workspaces/tools/.nvmrc", "22\n");

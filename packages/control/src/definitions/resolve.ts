@@ -155,7 +155,12 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
       }),
       dotfiles: customizationsOf(merged).dotfiles ?? null,
-      notes: [...(file.dockerfile?.notes ?? []), ...notes, ...notesOf(merged, mounts)],
+      notes: [
+        ...(file.dockerfile?.notes ?? []),
+        ...notes,
+        ...notesOf(merged, mounts),
+        ...missingSecrets(config, owner),
+      ],
       problem: null,
     },
   };
@@ -334,4 +339,14 @@ function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),
   ];
+}
+
+/** A definition may say which variables its repository works with; their values come with the workspace. */
+function missingSecrets({ secrets = {} }: DevcontainerConfig, { env }: VariableOwner): string[] {
+  return Object.entries(secrets)
+    .filter(([name]) => env[name] === undefined)
+    .map(([name, { description }]) => {
+      const what = description ? ` (${description.trim().replace(/\s+/g, " ").replace(/\.$/, "")})` : "";
+      return `secrets: ${name}${what} is recommended and not set: create the workspace with -e ${name}=…`;
+    });
 }
