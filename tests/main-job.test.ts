@@ -113,7 +113,7 @@ describe("a workspace", () => {
 });
 
 describe("the network of a machine", () => {
-  it("reaches the package registries: a real npm ci and apt-get install", async () => {
+  it("reaches a package registry: a real npm ci", async () => {
     const { connection } = platform;
     await using workspace = await Workspace.create({ connection });
     const manifest = { name: "probe", version: "1.0.0", dependencies: { "is-number": "7.0.0" } };
@@ -126,14 +126,6 @@ describe("the network of a machine", () => {
     );
     expect(npm, npm.stderr).toMatchObject({ exitCode: 0 });
     expect(npm.stdout.trim().split("\n").at(-1)).toBe("true");
-    const apt = await workspace.exec(
-      "sudo apt-get update -q && sudo apt-get install -yq --no-install-recommends hello && hello",
-      {
-        timeoutMs: 240_000,
-      },
-    );
-    expect(apt, apt.stderr).toMatchObject({ exitCode: 0 });
-    expect(apt.stdout).toContain("Hello, world!");
   });
 
   it("does not reach the host, the platform or a neighbour", async () => {
