@@ -172,6 +172,8 @@ async function openShown(options: {
     if (known) {
       steps.report({ step: "wake", message: `Waking ${known.name}` });
       if (known.state !== "running") await known.wake();
+      // Control may not have heard yet what became of it while nothing ran: whoever asks something of it wakes it.
+      await known.files.exists(known.folder);
       steps.end("done");
       return known;
     }
