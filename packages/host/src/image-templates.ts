@@ -187,7 +187,8 @@ for (const [net, prefix] of [
  * has named that registry. A name that leads there is not found out.
  */
 function checkReach(registry: string, { insecure = [] }: RegistryOptions): void {
-  const host = registry.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+  // As whoever connects reads it: 127.1 and 0x7f000001 are addresses too.
+  const host = new URL(`http://${registry}`).hostname.replace(/^\[(.*)\]$/, "$1");
   const family = isIP(host);
   const isOwn =
     family === 0 ? /(^|\.)localhost$/i.test(host) : ownAddresses.check(host, family === 4 ? "ipv4" : "ipv6");

@@ -201,6 +201,21 @@ test("of several definitions one is chosen, or none", async () => {
   expect(host.created.map(({ template }) => template)).toEqual(["base"]);
 });
 
+test("what is to become a template runs only what a prebuild runs, also of a folder that is brought", async () => {
+  const { host } = platform;
+  const { body } = await call("POST", "/api/workspaces", { folder: "/workspaces/brought", prebuild: true });
+  expect(body).toMatchObject({ state: "running", devcontainer: null });
+  const definition = { userEnvProbe: "none", onCreateCommand: "all", postCreateCommand: "mine" };
+  host.files.set("/workspaces/brought/.devcontainer.json", JSON.stringify(definition));
+  await call("POST", `/api/workspaces/${body.id}/rebuild`, { ifNeeded: true });
+  expect(host.executed).toEqual(["dev in /workspaces/brought: /bin/sh -c all"]);
+  await call("POST", "/api/templates", { name: "brought", workspace: body.id });
+  expect(host.executed).toHaveLength(1);
+  await call("POST", "/api/workspaces", { template: "brought" });
+  await vi.waitFor(() => expect(host.executed.at(-1)).toBe("dev in /workspaces/brought: /bin/sh -c mine"));
+  expect(host.executed).toHaveLength(2);
+});
+
 test("a rebuild makes the machine anew and keeps the timeline", async () => {
   const { host } = platform;
   const workspace = await open("rebuilt", { image: "registry.example/rebuilt:1" });

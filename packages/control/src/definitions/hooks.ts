@@ -39,7 +39,6 @@ export async function runStep(
 ): Promise<void> {
   const { guest, owner, account, timeoutMs } = place;
   for (const { from, commands } of step.tasks) {
-    const stop = new AbortController();
     const runs = commands.map(async (written) => {
       const command = substituteContainer(substituteLocal(written, variablesOf(owner)), { containerEnv: env });
       const name = command.name === undefined ? step.hook : `${step.hook} ${command.name}`;
@@ -53,11 +52,10 @@ export async function runStep(
           watcher.onLog(line);
           watcher.onProgress({ step: step.hook, message: `Running ${what}: ${line.slice(0, 120)}` });
         },
-        signal: AbortSignal.any([signal, stop.signal]),
+        signal,
       });
     });
     const results = await Promise.allSettled(runs);
-    stop.abort();
     const failed = results.find((result) => result.status === "rejected");
     if (failed) throw DormouseError.from(failed.reason);
   }

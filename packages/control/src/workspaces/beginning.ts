@@ -4,6 +4,7 @@ import type { z } from "zod";
 import type { RepositoryKey } from "../definitions/build-store.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions, Guess } from "../definitions/definitions.ts";
+import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { TemplateRow } from "../templates/store.ts";
 import type { RepositoryUrl } from "./repository-url.ts";
@@ -48,7 +49,7 @@ async function ofShipped(
     ref,
     folder: input.folder ?? guess?.folder ?? usualFolder(repository),
     prepared: repository === undefined,
-    definition: guess?.definition ?? (repository ? openDefinition(wanted, prebuild) : null),
+    definition: guess?.definition ?? (repository || prebuild ? openDefinition(wanted, prebuild) : null),
     ...(guess?.definition.start?.resources ?? { ...template.resources, ...definedOnly(input.resources ?? {}) }),
   };
 }
@@ -67,11 +68,13 @@ function ofBaked(input: Input, baked: TemplateRow, repository: RepositoryUrl | u
   }
   const own = { ...definition, template: { name, version }, isPrebuild: input.prebuild };
   if (baked.repository === null) {
+    // What is a person's own has still to be done.
+    const isComplete = own.steps.every(({ hook }) => own.done.includes(hook)) && !hasDotfilesToBring(own);
     return {
       repository: repository?.url ?? null,
       ref: input.ref ?? null,
       folder: input.folder ?? (repository ? usualFolder(repository) : baked.folder),
-      prepared: repository === undefined,
+      prepared: repository === undefined && isComplete,
       definition: own,
       ...start.resources,
     };

@@ -151,7 +151,7 @@ export function createEngine(options: {
       if (row.definition?.stage !== "guessed" || DormouseError.from(error).code !== "not_found") throw error;
       return await transition(row, "creating", {
         generation: row.generation + 1,
-        definition: openDefinition(row.definition.wanted),
+        definition: openDefinition(row.definition.wanted, row.definition.isPrebuild),
       });
     }
   }

@@ -408,7 +408,10 @@ export function workspaceService(options: {
     async rebuild(actor, reference, { devcontainer, ifNeeded, wait }) {
       const row = await running(actor, reference);
       const wanted = devcontainer ?? row.definition?.wanted ?? null;
-      const definition = { ...openDefinition(wanted), start: row.definition?.start ?? null };
+      const definition = {
+        ...openDefinition(wanted, row.definition?.isPrebuild),
+        start: row.definition?.start ?? null,
+      };
       const next = await engine.transition(row, "preparing", {
         definition: { ...definition, stage: ifNeeded ? "open" : "again" },
       });
