@@ -1,4 +1,5 @@
 export { type ArtifactInputs, type Artifacts, buildArtifacts } from "./artifacts.ts";
+export { buildDebugTools, type DebugTools } from "./debug-tools.ts";
 export { type BaseImage, buildBaseImage } from "./base-image.ts";
 export { type BuildContext, defaultCacheDir } from "./cache.ts";
 export { cloneDisk, createWorkspaceDisk } from "./disk.ts";
