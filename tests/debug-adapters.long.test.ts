@@ -22,7 +22,11 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "dormouse-debug-"));
   await mkdir(logs, { recursive: true });
   const tools = await buildDebugTools();
-  machine = await startMachine({ HOME: folder, DORMOUSE_DEBUG_TOOLS: tools.path, DORMOUSE_DEBUG_NODE: process.execPath });
+  machine = await startMachine({
+    HOME: folder,
+    DORMOUSE_DEBUG_TOOLS: tools.path,
+    DORMOUSE_DEBUG_NODE: process.execPath,
+  });
 });
 afterAll(async () => {
   await machine?.[Symbol.asyncDispose]();
@@ -54,38 +58,48 @@ async function withThread(client: DapClient & { sessionId: string }, type: strin
   return editor;
 }
 
-it.each(["node", "typescript", "python", "gdb", "go"])("%s: stops, steps, evaluates, and is found again", async (kind) => {
-  const guest = createGuestClient({ baseUrl: machine.url, token: machine.token });
-  const { configuration, file, line, a } = await makeDebugProgram(kind, folder);
-  const breakpoints = { [file]: [line] };
-  const root = await launchDap(guest, { configuration, breakpoints });
-  const client = await withThread(root, configuration.type);
-  const { body } = await client.event("stopped");
-  const { threadId } = body;
-  const at = await standing(client, threadId);
-  expect(at.frame).toMatchObject({ line });
-  expect(at.frame.source.path).toBe(file);
-  expect(at.values.a).toBe(a);
-  expect((await client.ask("threads")).threads.length).toBeGreaterThan(0);
-  // In gdb's own console one types its commands.
-  const context = kind === "gdb" ? "watch" : "repl";
-  const evaluated = await client.ask("evaluate", { expression: "a + 40", frameId: at.frame.id, context });
-  expect(evaluated.result).toBe("41");
-  await client.ask("next", { threadId });
-  await client.event("stopped");
-  expect((await standing(client, threadId)).frame.line).toBe(line + 1);
-  // Another editor finds it where it stands.
-  const session = (await guest.debug.list({})).sessions.find(({ state }) => state === "stopped");
-  const later = await attachDap(guest, session?.sessionId ?? "");
-  await openDap(later, { configuration: session?.configuration ?? configuration, breakpoints });
-  await later.event("stopped");
-  expect((await standing(later, threadId)).frame.line).toBe(line + 1);
-  await later.ask("stepOut", { threadId });
-  await client.event("stopped");
-  await root.ask("disconnect", { terminateDebuggee: true });
-  await root.ended;
-  await eventually("all of it is over", async () => (await guest.debug.list({})).sessions.length === 0);
-  const editors = [...new Set([root, client, later])];
-  await writeFile(join(logs, `${kind}.json`), JSON.stringify(editors.map(({ log, problems }) => ({ problems, log })), null, 1));
-  expect(editors.flatMap(({ problems }) => problems).filter((problem) => !knownProblem.test(problem))).toEqual([]);
-});
+it.each(["node", "typescript", "python", "gdb", "go"])(
+  "%s: stops, steps, evaluates, and is found again",
+  async (kind) => {
+    const guest = createGuestClient({ baseUrl: machine.url, token: machine.token });
+    const { configuration, file, line, a } = await makeDebugProgram(kind, folder);
+    const breakpoints = { [file]: [line] };
+    const root = await launchDap(guest, { configuration, breakpoints });
+    const client = await withThread(root, configuration.type);
+    const { body } = await client.event("stopped");
+    const { threadId } = body;
+    const at = await standing(client, threadId);
+    expect(at.frame).toMatchObject({ line });
+    expect(at.frame.source.path).toBe(file);
+    expect(at.values.a).toBe(a);
+    expect((await client.ask("threads")).threads.length).toBeGreaterThan(0);
+    // In gdb's own console one types its commands.
+    const context = kind === "gdb" ? "watch" : "repl";
+    const evaluated = await client.ask("evaluate", { expression: "a + 40", frameId: at.frame.id, context });
+    expect(evaluated.result).toBe("41");
+    await client.ask("next", { threadId });
+    await client.event("stopped");
+    expect((await standing(client, threadId)).frame.line).toBe(line + 1);
+    // Another editor finds it where it stands.
+    const session = (await guest.debug.list({})).sessions.find(({ state }) => state === "stopped");
+    const later = await attachDap(guest, session?.sessionId ?? "");
+    await openDap(later, { configuration: session?.configuration ?? configuration, breakpoints });
+    await later.event("stopped");
+    expect((await standing(later, threadId)).frame.line).toBe(line + 1);
+    await later.ask("stepOut", { threadId });
+    await client.event("stopped");
+    await root.ask("disconnect", { terminateDebuggee: true });
+    await root.ended;
+    await eventually("all of it is over", async () => (await guest.debug.list({})).sessions.length === 0);
+    const editors = [...new Set([root, client, later])];
+    await writeFile(
+      join(logs, `${kind}.json`),
+      JSON.stringify(
+        editors.map(({ log, problems }) => ({ problems, log })),
+        null,
+        1,
+      ),
+    );
+    expect(editors.flatMap(({ problems }) => problems).filter((problem) => !knownProblem.test(problem))).toEqual([]);
+  },
+);

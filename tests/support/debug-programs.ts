@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { DebugConfiguration } from "@dormouse/contract";
 
 /** A program to step through, and how it is launched. */
@@ -42,30 +42,51 @@ const sources: Readonly<Record<string, { name: string; text: string; line: numbe
   },
 };
 
-/** Writes the program for a debugger into a folder, compiled where that is needed. */
-export async function makeDebugProgram(kind: string, folder: string): Promise<DebugProgram> {
+/** A program in a folder that holds nothing else yet. */
+export interface DebugFolder extends DebugProgram {
+  /** Texts by path. */
+  files: Readonly<Record<string, string>>;
+  /** What builds it, before it can be debugged. */
+  build?: string[];
+}
+
+/** Tells what a debugger's program is made of, below a folder. `node` is one that takes TypeScript as it is. */
+export function debugFolder(kind: string, parent: string, node = "node"): DebugFolder {
   const source = sources[kind];
   if (!source) throw new Error(`no program is known for ${kind}`);
-  const file = join(folder, kind, source.name);
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, source.text);
-  const base = { request: "launch" as const, name: `Debug ${source.name}`, cwd: dirname(file) };
-  const made = (more: { type: string } & Record<string, unknown>): DebugProgram => ({
+  const folder = `${parent}/${kind}`;
+  const file = `${folder}/${source.name}`;
+  const base = { request: "launch" as const, name: `Debug ${source.name}`, cwd: folder };
+  const files: Record<string, string> = { [file]: source.text };
+  const made = (more: { type: string } & Record<string, unknown>, build?: string[]): DebugFolder => ({
     configuration: { ...base, ...more },
     file,
     line: source.line,
     a: "1",
+    files,
+    ...(build ? { build } : {}),
   });
-  if (kind === "gdb") {
-    const program = file.replace(/\.c$/, "");
-    execFileSync("gcc", ["-g", "-O0", "-o", program, file]);
-    return made({ type: "gdb", program });
+  switch (kind) {
+    case "gdb": {
+      const program = file.replace(/\.c$/, "");
+      return made({ type: "gdb", program }, ["gcc", "-g", "-O0", "-o", program, file]);
+    }
+    case "go":
+      files[`${folder}/go.mod`] = "module example.test/sum\n\ngo 1.19\n";
+      return made({ type: "go", mode: "debug", program: folder });
+    case "typescript":
+      return made({ type: "node", program: file, runtimeExecutable: node });
+    default:
+      return made({ type: kind, program: file, console: "internalConsole" });
   }
-  if (kind === "go") {
-    await writeFile(join(dirname(file), "go.mod"), "module example.test/sum\n\ngo 1.19\n");
-    return made({ type: "go", mode: "debug", program: dirname(file) });
-  }
-  // The one that the tests run in takes TypeScript as it is.
-  if (kind === "typescript") return made({ type: "node", program: file, runtimeExecutable: process.execPath });
-  return made({ type: kind === "python" ? "python" : "node", program: file, console: "internalConsole" });
+}
+
+/** Writes a debugger's program on this host, and builds it. */
+export async function makeDebugProgram(kind: string, parent: string): Promise<DebugProgram> {
+  const made = debugFolder(kind, parent, process.execPath);
+  await mkdir(join(parent, kind), { recursive: true });
+  for (const [path, text] of Object.entries(made.files)) await writeFile(path, text);
+  const [program, ...args] = made.build ?? [];
+  if (program) execFileSync(program, args);
+  return made;
 }

