@@ -103,3 +103,22 @@ it.each(["node", "typescript", "python", "gdb", "go"])(
     expect(editors.flatMap(({ problems }) => problems).filter((problem) => !knownProblem.test(problem))).toEqual([]);
   },
 );
+
+it("node: starts its program again, and leaves no process behind", async () => {
+  const guest = createGuestClient({ baseUrl: machine.url, token: machine.token });
+  const { configuration, file, line } = await makeDebugProgram("node", folder);
+  const root = await launchDap(guest, { configuration, breakpoints: { [file]: [line] } });
+  const stopped = async () => (await guest.debug.list({})).sessions.find(({ state }) => state === "stopped")?.sessionId;
+  const first = await eventually("it stands", stopped);
+  await root.ask("restart", { arguments: configuration });
+  await eventually("it stands again", async () => {
+    const second = await stopped();
+    return second !== undefined && second !== first;
+  });
+  await root.ask("disconnect", { terminateDebuggee: true });
+  await root.ended;
+  await eventually("its program has ended", async () => {
+    const { processes } = await guest.debug.processes({});
+    return !processes.some(({ command }) => command.some((word) => word.endsWith("sum.js")));
+  });
+});

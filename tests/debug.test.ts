@@ -7,7 +7,6 @@ import { buildDebugTools } from "@dormouse/image";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { buildWorkbench } from "./support/built-pages.ts";
-import { makeDebugProgram } from "./support/debug-programs.ts";
 import {
   callStack,
   consoleText,
@@ -17,6 +16,7 @@ import {
   untilStopped,
   variable,
 } from "./support/debug-page.ts";
+import { makeDebugProgram } from "./support/debug-programs.ts";
 import { eventually } from "./support/eventually.ts";
 import { openDoor, type TestDoor } from "./support/workbench-door.ts";
 import { startMachine, type TestMachine } from "./support/workbench-machine.ts";
@@ -96,7 +96,10 @@ it("steps through Node from launch.json, with a session for each process, and sh
   await makeDebugProgram("node", folder);
   await mkdir(join(folder, ".vscode"));
   const configuration = { type: "node", request: "launch", name: "Sum", program: "${workspaceFolder}/node/sum.js" };
-  await writeFile(join(folder, ".vscode/launch.json"), JSON.stringify({ version: "0.2.0", configurations: [configuration] }));
+  await writeFile(
+    join(folder, ".vscode/launch.json"),
+    JSON.stringify({ version: "0.2.0", configurations: [configuration] }),
+  );
   await openWorkbench(page, `${door.origin}/w/calm-otter`);
   await openFile(page, "sum.js");
   await toggleBreakpoint(page, 2);

@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import { chmod, copyFile, cp, mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import { contentHash, run } from "@dormouse/base/node";
 import { type BuildContext, cached } from "./cache.ts";
 import { guestRelease, guestSources, hostMirror } from "./debian.ts";
 
 /** Raised when what this file makes changes, so that older artefacts are not taken for it. */
-const recipeVersion = "2";
+const recipeVersion = "3";
 
 /** Debian's packages, which come with what they depend on. */
 const packages = ["gdb", "delve", "python3-debugpy", "libatomic1"];
@@ -36,6 +36,24 @@ const jsDebug = {
     "manifest.json",
   ],
 } as const;
+
+/** Takes a process and a signal's number. The fourth field of /proc/PID/stat is the parent; names may hold spaces. */
+const terminateScript = `signal=$2
+children() {
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line < "$stat"; } 2>/dev/null || continue
+    rest=\${line##*) }
+    rest=\${rest#* }
+    [ "\${rest%% *}" = "$1" ] && echo "\${line%% *}"
+  done
+}
+end() {
+  for child in $(children "$1"); do end "$child"; done
+  kill "-$signal" "$1" 2>/dev/null
+}
+end "$1"
+exit 0
+`;
 
 /** Of Python's library what a debugger in gdb has no use for. */
 const unusedPython = [
@@ -111,6 +129,10 @@ async function fetchJsDebug(scratch: string, target: string, signal: AbortSignal
   await run("tar", ["-xzf", archive, "--no-same-owner", folder], { cwd: packed, signal });
   await mkdir(target);
   for (const file of files) await cp(join(packed, folder, file), join(target, file), { recursive: true });
+  // With it js-debug ends a program and what that has started. The package comes without, and its own needs more than a shell.
+  const script = join(target, "targets/node/terminateProcess.sh");
+  await mkdir(dirname(script), { recursive: true });
+  await writeFile(script, terminateScript);
   // The folders above are not its own, and may say that all below them is of another kind.
   await writeFile(join(target, "package.json"), '{ "type": "commonjs" }\n');
 }

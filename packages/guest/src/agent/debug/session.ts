@@ -96,7 +96,9 @@ export async function createDebugSession(options: DebugSessionOptions): Promise<
   };
 
   const broadcast = (event: DapEvent, except?: DebugClient) => {
-    for (const client of clients.values()) if (client !== except && !client.isJoining) client.push(event);
+    // A breakpoint that proves itself after it was set is told to one that is only setting its own, too.
+    const isForAll = event.event === "breakpoint";
+    for (const client of clients.values()) if (client !== except && (isForAll || !client.isJoining)) client.push(event);
   };
 
   const close = (reason: string) => {
@@ -152,6 +154,9 @@ export async function createDebugSession(options: DebugSessionOptions): Promise<
       };
     }
     if (setUpSteps[command] === "launch") return { ...given, type: options.adapterType };
+    if (command === "restart" && given?.arguments) {
+      return { ...given, arguments: { ...(given.arguments as object), type: options.adapterType } };
+    }
     if (command === "cancel" && typeof given?.requestId === "number") {
       const meant = [...pending].find(([, entry]) => entry.client === client && entry.request.seq === given.requestId);
       return { ...given, requestId: meant?.[0] ?? 0 };
