@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { buildWorkbench } from "./support/built-pages.ts";
 import { eventually } from "./support/eventually.ts";
@@ -14,9 +14,9 @@ import {
   commitStaged,
   editorText,
   focusTerminal,
-  launchBrowser,
-  newPage,
+  launchProfile,
   openFile,
+  openPage,
   openWorkbench,
   runCommand,
   runInTerminal,
@@ -33,15 +33,17 @@ let home: string;
 let folder: string;
 let dist: string;
 let machine: TestMachine;
-let browser: Browser;
+let browser: BrowserContext;
 let door: TestDoor;
+// One address for all tests, so that the browser knows the editor's code from the test before.
+let port: number | undefined;
 let page: Page;
 let problems: string[];
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "dormouse-workbench-"));
   dist = await buildWorkbench();
-  browser = await launchBrowser();
+  browser = await launchProfile(join(home, "profile"));
 });
 afterAll(async () => {
   await browser?.close();
@@ -55,11 +57,12 @@ beforeEach(async (context) => {
   await makeRepository(folder);
   // One for each test: terminals that a test leaves come back in the next page.
   machine = await startMachine({ HOME: home });
-  door = await openDoor(machine, dist, folder);
+  door = await openDoor(machine, dist, folder, port);
+  port = door.port;
   // What a terminal shows can be read then.
   door.settings.settings = JSON.stringify({ "terminal.integrated.gpuAcceleration": "off" });
   problems = [];
-  page = await newPage(browser, problems);
+  page = await openPage(browser, problems, door.origin);
   await openWorkbench(page, `${door.origin}/w/calm-otter`);
 });
 afterEach(async ({ task }) => {
@@ -69,7 +72,7 @@ afterEach(async ({ task }) => {
     const outline = await page.locator("body").ariaSnapshot();
     process.stdout.write(`the page as it was: ${picture}\n${outline.slice(0, 8000)}\n`);
   }
-  await page?.context().close();
+  await page?.close();
   await door?.[Symbol.asyncDispose]();
   await machine?.[Symbol.asyncDispose]();
   expect(problems).toEqual([]);
