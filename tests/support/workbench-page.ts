@@ -116,8 +116,9 @@ export async function editorText(page: Page): Promise<string> {
 export async function runCommand(page: Page, title: string): Promise<void> {
   await page.keyboard.press("F1");
   await page.locator(".quick-input-widget input[type=text]:visible").fill(`>${title}`);
-  await page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first().waitFor();
-  await page.keyboard.press("Enter");
+  const escaped = title.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const name = page.locator(".label-name", { hasText: new RegExp(`^${escaped}$`) });
+  await page.locator(".quick-input-list .monaco-list-row", { has: name }).first().click();
 }
 
 /** Shows the terminal, making one when there is none, and gives it the keyboard. */
