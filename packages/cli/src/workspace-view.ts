@@ -13,6 +13,8 @@ export function paintState(state: WorkspaceState): string {
 /** What of its definition could not be applied, if anything, and where to read on. */
 export function printProblem({ name, devcontainer }: WorkspaceInfo): void {
   for (const note of devcontainer?.notes ?? []) printLine(paint("dim", note));
+  const failed = devcontainer?.attached?.problem;
+  if (failed) printLine(`${paint("red", "The last tool that attached:")} ${failed.message}`);
   if (!devcontainer?.problem) return;
   printLine(`${paint("red", "Its devcontainer.json was not applied in all:")} ${devcontainer.problem.message}`);
   printLine(paint("dim", `dormouse logs ${name} --setup shows how far it came; dormouse rebuild ${name} tries again.`));

@@ -63,6 +63,8 @@ export interface Definition {
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
+  /** What came of the last tool that attached, and when; null: none has yet, or there is nothing to run for one. */
+  attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
   /** The repository lies in what the machine starts from. */
@@ -82,7 +84,7 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
   return {
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
-    ...{ ports: noPortRules, notes: [], problem: null, carried: false, done: [] },
+    ...{ ports: noPortRules, notes: [], problem: null, attached: null, carried: false, done: [] },
     ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
   };
 }

@@ -68,7 +68,16 @@ export interface ResolvedDefinition {
   /** All of the definition but its start. */
   definition: Omit<
     Definition,
-    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+    | "start"
+    | "imageEnv"
+    | "stage"
+    | "wanted"
+    | "carried"
+    | "done"
+    | "attached"
+    | "template"
+    | "hasRepository"
+    | "isPrebuild"
   >;
 }
 

@@ -49,9 +49,9 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
 
 /** Null when the repository has no definition. */
 function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
-  const { path, problem, notes, ports, stage } = definition;
+  const { path, problem, attached, notes, ports, stage } = definition;
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, notes, ...portsOf(ports, owner) };
+  return { path, problem, attached, notes, ...portsOf(ports, owner) };
 }
 
 /** What the API shows of a snapshot. */

@@ -16,7 +16,7 @@ export interface DevcontainerOptions {
 
 /**
  * Commands to apply the repository's `devcontainer.json` again and to read what that wrote. What could not be applied is
- * told when the page opens, with the file open at the place.
+ * told when the page opens, with the file open at the place. The page is a tool that attaches: `postAttachCommand` is run.
  */
 export function registerDevcontainer({ api, rest, workspace, isBusy }: DevcontainerOptions): vscode.Disposable {
   const { name, devcontainer } = workspace;
@@ -74,8 +74,28 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
     if (chosen === "Show Log") await api.commands.executeCommand("dormouse.showSetUpLog");
   };
 
+  /** Has run what the definition has for each tool, which this page is one of; what goes wrong with it is told. */
+  const attach = async (signal: AbortSignal) => {
+    const { runs } = await rest.workspaces.attach(reference, { signal });
+    if (!runs) return;
+    for await (const event of await rest.workspaces.events(reference, { signal })) {
+      const attached = event.type === "state" ? event.workspace.devcontainer?.attached : undefined;
+      if (!attached || attached.at === devcontainer?.attached?.at) continue;
+      if (!attached.problem) return;
+      const told = await api.window.showWarningMessage(attached.problem.message, "Show Log");
+      if (told === "Show Log") await api.commands.executeCommand("dormouse.showSetUpLog");
+      return;
+    }
+  };
+
   if (devcontainer?.problem) void tellProblem(devcontainer.problem);
+  const leaving = new AbortController();
+  // The page can be used without it: what broke off is in the log, and runs again with the next page.
+  attach(leaving.signal).catch((error: unknown) =>
+    console.info("postAttachCommand was not followed to its end", error),
+  );
   return api.Disposable.from(
+    new api.Disposable(() => leaving.abort()),
     diagnostics,
     logs,
     guarded("dormouse.rebuild", "Rebuild", rebuild),
