@@ -140,6 +140,7 @@ describe("a repository with a devcontainer.json", () => {
       portsAttributes: definition.portsAttributes,
       otherPortsAttributes: {},
       portsVisibility: { "3000": "organisation" },
+      vscode: { settings: {}, extensions: [] },
     });
     const script =
       "cat README.md /opt/node/user; nodeling; id -un; pwd; echo $APP_MODE $TOKEN $TOOLS; sort /tmp/parallel";

@@ -34,6 +34,9 @@ export function printWorkspace(info: WorkspaceInfo): void {
     ...(info.ref === null ? [] : ([["ref", info.ref]] as const)),
     ["folder", info.folder],
     ...(info.devcontainer ? ([["definition", info.devcontainer.path ?? "none that could be used"]] as const) : []),
+    ...(info.devcontainer?.vscode.extensions.length
+      ? ([["extensions", `${info.devcontainer.vscode.extensions.join(", ")} (recommended)`]] as const)
+      : []),
     ["machine", `${resources.vcpus} vCPU, ${resources.memoryMib} MiB memory, ${resources.diskGib} GiB disk`],
     ["isolation", info.isolation ?? "-"],
     ["created", `${info.createdAt} (${relativeTime(info.createdAt)})`],

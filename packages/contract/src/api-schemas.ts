@@ -110,6 +110,8 @@ export const workspace = z.object({
       otherPortsAttributes: portAttributes,
       /** Proposed for ports by number, also for such as are not in `ports`. */
       portsVisibility: z.record(z.string(), portVisibility),
+      /** Of `customizations.vscode`: defaults of the editor below everybody's own settings, and extensions that are recommended. */
+      vscode: z.object({ settings: z.record(z.string(), z.unknown()), extensions: z.array(z.string()) }),
     })
     .nullable(),
   /** The page of this workspace. */

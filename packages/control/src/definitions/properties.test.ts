@@ -138,3 +138,19 @@ test("what only a container needs changes nothing: a machine is one of its own",
   expect(workspace.devcontainer).toEqual(plain.devcontainer);
   expect(platform.host.created).toMatchObject([{ template: machine?.template, resources: machine?.resources }]);
 });
+
+test("customizations.vscode: settings and extensions are told with the workspace, variables replaced", async () => {
+  const settings = {
+    "python.defaultInterpreterPath": "${containerWorkspaceFolder}/.venv/bin/python",
+    "editor.tabSize": 3,
+  };
+  const workspace = await open("editor", {
+    customizations: { vscode: { settings, extensions: ["ms-python.python"] } },
+  });
+  expect(workspace.devcontainer).toMatchObject({
+    vscode: {
+      settings: { "python.defaultInterpreterPath": "/workspaces/editor/.venv/bin/python", "editor.tabSize": 3 },
+      extensions: ["ms-python.python"],
+    },
+  });
+});

@@ -26,6 +26,7 @@ import {
   sourceOf,
   substituteLocal,
   usersOf,
+  vscodeOf,
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
@@ -161,6 +162,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       entrypoints: merged.entrypoints,
       folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
       ports: portRulesOf(merged, config, customizations),
+      vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
       notes: [
         ...(file.dockerfile?.notes ?? []),

@@ -1,6 +1,7 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
+import { substituteLocal } from "@dormouse/devcontainer";
 import type { workspaces } from "../database/schema.ts";
-import type { Definition, VariableOwner } from "../definitions/definition.ts";
+import { type Definition, type VariableOwner, variablesOf } from "../definitions/definition.ts";
 import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
@@ -50,8 +51,9 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
 /** Null when the repository has no definition. */
 function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
   const { path, problem, attached, notes, ports, stage } = definition;
+  const vscode = substituteLocal(definition.vscode, variablesOf(owner));
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, attached, notes, ...portsOf(ports, owner) };
+  return { path, problem, attached, notes, ...portsOf(ports, owner), vscode };
 }
 
 /** What the API shows of a snapshot. */
