@@ -3,7 +3,6 @@ import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
-  attributesOf,
   customizationsOf,
   type DevcontainerConfig,
   type FeatureContents,
@@ -21,18 +20,20 @@ import {
   missingResources,
   parseFeatureMetadata,
   parseFeatureReference,
-  parseForwardedPort,
   parseHostRequirements,
   parseImageMetadata,
   parseMount,
   sourceOf,
+  substituteLocal,
   usersOf,
+  vscodeOf,
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
 import type { DockerfileSource } from "./dockerfile-source.ts";
+import { portRulesOf } from "./ports.ts";
 import type { DefinitionFile, FeatureFile } from "./read.ts";
 
 /** A feature to be installed, with all that its script needs. */
@@ -68,7 +69,16 @@ export interface ResolvedDefinition {
   /** All of the definition but its start. */
   definition: Omit<
     Definition,
-    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+    | "start"
+    | "imageEnv"
+    | "stage"
+    | "wanted"
+    | "carried"
+    | "done"
+    | "attached"
+    | "template"
+    | "hasRepository"
+    | "isPrebuild"
   >;
 }
 
@@ -127,6 +137,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
   const resources = await fitResources(host, merged, options.resources, signal);
   const mounts = merged.mounts.map(parseMount);
   const { folder, notes } = placeOf(config, owner);
+  const customizations = customizationsOf(merged);
   return {
     image,
     imageEnv: image ? image.env : await baseEnvironment(options),
@@ -150,15 +161,13 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       steps: lifecyclePlan(merged).steps.filter(({ runsIn, tasks }) => runsIn === "machine" && tasks.length > 0),
       entrypoints: merged.entrypoints,
       folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
-      ports: merged.forwardPorts.flatMap((entry) => {
-        const port = parseForwardedPort(entry);
-        return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
-      }),
-      dotfiles: customizationsOf(merged).dotfiles ?? null,
+      ports: portRulesOf(merged, config, customizations),
+      vscode: vscodeOf(merged),
+      dotfiles: customizations.dotfiles ?? null,
       notes: [
         ...(file.dockerfile?.notes ?? []),
         ...notes,
-        ...notesOf(merged, mounts),
+        ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
       ],
       problem: null,
@@ -190,7 +199,7 @@ async function resolveImage(
   written: string,
 ): Promise<ResolvedImage> {
   // The one property of these that decides what is pulled may have variables too.
-  const reference = substituteImage(written, owner);
+  const reference = substituteLocal(written, variablesOf(owner));
   onProgress({ step: "image", message: `Asking for the image ${reference}` });
   const image = await remote(host.calls.images.resolve({ reference }, { signal }));
   return { ...image, exact: `${withoutTag(reference)}@${image.digest}` };
@@ -203,12 +212,6 @@ async function baseEnvironment({ guest, signal }: ResolveOptions): Promise<Recor
     .toString("utf8")
     .matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
   return Object.fromEntries([...lines].map(([, name = "", value = ""]) => [name, value]));
-}
-
-function substituteImage(written: string, owner: VariableOwner): string {
-  return written.replace(/\$\{localEnv:([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}/g, (_, name: string, fallback = "") =>
-    owner.env[name] !== undefined ? owner.env[name] : fallback,
-  );
 }
 
 /** The repository of a reference: what stands before tag and digest. */
@@ -331,10 +334,13 @@ async function fitResources(
 }
 
 /** A volume is a folder of the machine's own drive; nothing of a host can be mounted. */
-function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
+function notesOf({ runArgs = [] }: DevcontainerConfig, merged: MergedConfig, mounts: readonly Mount[]): string[] {
   const binds = mounts.filter(({ type }) => type === "bind");
   return [
     ...binds.map(({ target }) => `mounts: nothing is mounted at ${target}: a machine has no folder of its host's`),
+    ...(runArgs.length === 0
+      ? []
+      : [`runArgs: not used (${runArgs.join(" ")}): a machine is started by no container tool`]),
     ...(merged.initializeCommand === undefined
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),
@@ -345,8 +351,11 @@ function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
 function missingSecrets({ secrets = {} }: DevcontainerConfig, { env }: VariableOwner): string[] {
   return Object.entries(secrets)
     .filter(([name]) => env[name] === undefined)
-    .map(([name, { description }]) => {
-      const what = description ? ` (${description.trim().replace(/\s+/g, " ").replace(/\.$/, "")})` : "";
+    .map(([name, { description = "", documentationUrl = "" }]) => {
+      const said = [description.trim().replace(/\s+/g, " ").replace(/\.$/, ""), documentationUrl.trim()].filter(
+        Boolean,
+      );
+      const what = said.length > 0 ? ` (${said.join("; ")})` : "";
       return `secrets: ${name}${what} is recommended and not set: create the workspace with -e ${name}=…`;
     });
 }
