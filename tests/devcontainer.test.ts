@@ -131,10 +131,13 @@ describe("a repository with a devcontainer.json", () => {
       problem: null,
       notes: [],
       ports: [
-        { port: 3000, label: "web" },
-        { port: 5432, label: "database" },
-        { port: 6379, label: null },
+        { host: "localhost", port: 3000, label: "web", visibility: "organisation" },
+        { host: "localhost", port: 5432, label: "database" },
+        { host: "localhost", port: 6379, label: null },
       ],
+      portsAttributes: definition.portsAttributes,
+      otherPortsAttributes: {},
+      portsVisibility: { "3000": "organisation" },
     });
     const script =
       "cat README.md /opt/node/user; nodeling; id -un; pwd; echo $APP_MODE $TOKEN $TOOLS; sort /tmp/parallel";

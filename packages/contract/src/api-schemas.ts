@@ -29,6 +29,31 @@ export const workspaceState = z.enum([
 ]);
 export type WorkspaceState = z.infer<typeof workspaceState>;
 
+/** Who may open a port: whoever may open the workspace, everybody in its organisation, anybody. */
+export const portVisibility = z.enum(["private", "organisation", "public"]);
+export type PortVisibility = z.infer<typeof portVisibility>;
+
+/** What a definition says of ports ("Port attributes" of the specification); what it leaves to tools is absent. */
+export const portAttributes = z.object({
+  label: z.string().optional(),
+  protocol: z.enum(["http", "https"]).optional(),
+  onAutoForward: z.enum(["notify", "openBrowser", "openBrowserOnce", "openPreview", "silent", "ignore"]).optional(),
+  requireLocalPort: z.boolean().optional(),
+  elevateIfNeeded: z.boolean().optional(),
+});
+export type PortAttributes = z.infer<typeof portAttributes>;
+
+/** A port that a definition wants forwarded, with all that it says of it. */
+export const definedPort = portAttributes.extend({
+  /** `localhost` is the machine itself; other names are services beside it. */
+  host: z.string(),
+  port: z.number().int(),
+  label: z.string().nullable(),
+  /** What the definition proposes; absent: nothing. */
+  visibility: portVisibility.optional(),
+});
+export type DefinedPort = z.infer<typeof definedPort>;
+
 export const workspace = z.object({
   id: z.string(),
   name: workspaceName,
@@ -74,8 +99,14 @@ export const workspace = z.object({
         .nullable(),
       /** What it asks for and a machine does not do. */
       notes: z.array(z.string()),
-      /** Of `forwardPorts`, with their labels. */
-      ports: z.array(z.object({ port: z.number().int(), label: z.string().nullable() })),
+      /** Of `forwardPorts` and `appPort`. */
+      ports: z.array(definedPort),
+      /** For whatever else listens: by port, `host:port`, range or regular expression of a command line, as in the file. */
+      portsAttributes: z.record(z.string(), portAttributes),
+      /** Of ports to which none of these applies. */
+      otherPortsAttributes: portAttributes,
+      /** Proposed for ports by number, also for such as are not in `ports`. */
+      portsVisibility: z.record(z.string(), portVisibility),
     })
     .nullable(),
   /** The page of this workspace. */

@@ -13,8 +13,8 @@ import {
   type MergedConfig,
   mergeConfig,
   type ParsedHostRequirements,
-  parseForwardedPort,
   parseHostRequirements,
+  portsToForward,
   sourceOf,
   usersOf,
 } from "@dormouse/devcontainer";
@@ -30,7 +30,7 @@ export interface DefinitionSummary {
   /** Absent where the image decides. */
   users: { containerUser?: string; remoteUser?: string };
   /** Secrets that are recommended; nothing is known of their values. */
-  secrets: { name: string; description?: string }[];
+  secrets: { name: string; description?: string; documentationUrl?: string }[];
   customizations: DormouseCustomizations;
 }
 
@@ -51,7 +51,7 @@ export function summarize(
       known: localFeatures.has(reference.text),
     })),
     lifecycle: lifecyclePlan(merged),
-    ports: portsOf(merged),
+    ports: portsOf(merged, config),
     hostRequirements: parseHostRequirements(merged.hostRequirements),
     users: knownUsers(merged),
     secrets: Object.entries(config.secrets ?? {}).map(([name, secret]) => ({ name, ...secret })),
@@ -81,9 +81,8 @@ function orderOf(
   });
 }
 
-function portsOf(merged: MergedConfig): DefinitionSummary["ports"] {
-  return merged.forwardPorts.map((entry) => {
-    const port = parseForwardedPort(entry);
+function portsOf(merged: MergedConfig, config: DevcontainerConfig): DefinitionSummary["ports"] {
+  return portsToForward({ forwardPorts: merged.forwardPorts, appPort: config.appPort }).map((port) => {
     const { label } = attributesOf(merged, port);
     return label === undefined ? port : { ...port, label };
   });
@@ -109,7 +108,7 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
     ],
     ["needs", describeRequirements(summary.hostRequirements)],
     ["user", [users.remoteUser ?? users.containerUser ?? "the image's"]],
-    ["secrets", summary.secrets.map(({ name, description }) => (description ? `${name}: ${description}` : name))],
+    ["secrets", summary.secrets.map(describeSecret)],
     ["dormouse", describeCustomizations(summary.customizations)],
   ];
   return sections.filter(([, lines]) => lines.length > 0);
@@ -160,6 +159,12 @@ function describeRequirements(needs: ParsedHostRequirements): string[] {
   if (needs.gpu !== "none")
     parts.push(needs.gpu === "required" ? "a graphics processor" : "a graphics processor if there is one");
   return parts.length === 0 ? [] : [parts.join(", ")];
+}
+
+function describeSecret({ name, description, documentationUrl }: DefinitionSummary["secrets"][number]): string {
+  return [description ? `${name}: ${description}` : name, ...(documentationUrl ? [`(${documentationUrl})`] : [])].join(
+    " ",
+  );
 }
 
 function describeCustomizations({ prebuild, dotfiles, egress, ports }: DormouseCustomizations): string[] {

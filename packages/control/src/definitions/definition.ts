@@ -10,6 +10,7 @@ import {
   substituteLocal,
   type UserEnvProbe,
 } from "@dormouse/devcontainer";
+import { noPortRules, type PortRules } from "./ports.ts";
 
 /** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
 export interface MachineStart {
@@ -58,7 +59,7 @@ export interface Definition {
   entrypoints: string[];
   /** Folders that must be there. */
   folders: string[];
-  ports: { port: number; label: string | null }[];
+  ports: PortRules;
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
@@ -81,7 +82,7 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
   return {
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
-    ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
+    ...{ ports: noPortRules, notes: [], problem: null, carried: false, done: [] },
     ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
   };
 }

@@ -49,7 +49,11 @@ test("an image makes another machine, in which the folder is carried and the com
   expect(workspace).toMatchObject({
     state: "running",
     folder: "/workspaces/app",
-    devcontainer: { path: ".devcontainer.json", problem: null, ports: [{ port: 3000, label: null }] },
+    devcontainer: {
+      path: ".devcontainer.json",
+      problem: null,
+      ports: [{ host: "localhost", port: 3000, label: null }],
+    },
   });
   const id = String(workspace.id);
   expect(host.created).toMatchObject([
@@ -85,6 +89,36 @@ test("the next workspace of the repository starts there at once, and is told not
   host.created.length = 0;
   expect((await open("again", {})).devcontainer).toMatchObject({ path: ".devcontainer.json" });
   expect(host.created.map(({ template }) => template)).toEqual([`image-of-registry.example/again@${digest}`, "base"]);
+});
+
+test("ports are told with all that the file says of them, for whoever's workspace it is", async () => {
+  const attributes = { label: "web of ${localEnv:TEAM:nobody}", protocol: "https", onAutoForward: "openPreview" };
+  const definition = {
+    forwardPorts: [3000, "db:5432"],
+    appPort: ["8080:80", "${localEnv:ADMIN:9000}"],
+    portsAttributes: { "3000": attributes, "80-90": { requireLocalPort: true }, "db:5432": { label: "database" } },
+    otherPortsAttributes: { onAutoForward: "ignore", elevateIfNeeded: true },
+    customizations: {
+      dormouse: { ports: { "3000": { visibility: "public" }, "4000": { visibility: "organisation" } } },
+    },
+  };
+  const web = { ...attributes, label: "web of nobody" };
+  const expected = {
+    ports: [
+      { host: "localhost", port: 3000, ...web, visibility: "public" },
+      { host: "db", port: 5432, label: "database" },
+      { host: "localhost", port: 80, label: null, requireLocalPort: true },
+      { host: "localhost", port: 9000, label: null, onAutoForward: "ignore", elevateIfNeeded: true },
+    ],
+    portsAttributes: { ...definition.portsAttributes, "3000": web },
+    otherPortsAttributes: { onAutoForward: "ignore", elevateIfNeeded: true },
+    portsVisibility: { "3000": "public", "4000": "organisation" },
+  };
+  expect((await open("ports", definition)).devcontainer).toMatchObject(expected);
+  const other = await open("ports", definition, { env: { TEAM: "us", ADMIN: "9001" } });
+  expect(other.devcontainer).toMatchObject({
+    ports: [{ label: "web of us" }, { port: 5432 }, { port: 80 }, { port: 9001 }],
+  });
 });
 
 test("a start that is gone from the host is forgotten", async () => {
@@ -158,7 +192,7 @@ test("a lock file holds features to what it says", async () => {
 
 test("what is recommended and missing, and what a machine does not do, is noted", async () => {
   const definition = {
-    secrets: { NPM_TOKEN: { description: "Reads packages." }, GIVEN: {} },
+    secrets: { NPM_TOKEN: { description: "Reads packages.", documentationUrl: "https://docs.example/npm" }, GIVEN: {} },
     initializeCommand: "echo host",
     mounts: ["source=/home,target=/host-home,type=bind"],
   };
@@ -168,7 +202,7 @@ test("what is recommended and missing, and what a machine does not do, is noted"
     notes: [
       "mounts: nothing is mounted at /host-home: a machine has no folder of its host's",
       "initializeCommand: not run: it is meant for the host, which runs no command of a repository",
-      "secrets: NPM_TOKEN (Reads packages) is recommended and not set: create the workspace with -e NPM_TOKEN=…",
+      "secrets: NPM_TOKEN (Reads packages; https://docs.example/npm) is recommended and not set: create the workspace with -e NPM_TOKEN=…",
     ],
   });
 });

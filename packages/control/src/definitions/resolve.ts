@@ -3,7 +3,6 @@ import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
-  attributesOf,
   customizationsOf,
   type DevcontainerConfig,
   type FeatureContents,
@@ -21,7 +20,6 @@ import {
   missingResources,
   parseFeatureMetadata,
   parseFeatureReference,
-  parseForwardedPort,
   parseHostRequirements,
   parseImageMetadata,
   parseMount,
@@ -33,6 +31,7 @@ import { type GuestClient, type HostConnection, remote } from "../host/client.ts
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
 import type { DockerfileSource } from "./dockerfile-source.ts";
+import { portRulesOf } from "./ports.ts";
 import type { DefinitionFile, FeatureFile } from "./read.ts";
 
 /** A feature to be installed, with all that its script needs. */
@@ -127,6 +126,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
   const resources = await fitResources(host, merged, options.resources, signal);
   const mounts = merged.mounts.map(parseMount);
   const { folder, notes } = placeOf(config, owner);
+  const customizations = customizationsOf(merged);
   return {
     image,
     imageEnv: image ? image.env : await baseEnvironment(options),
@@ -150,11 +150,8 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       steps: lifecyclePlan(merged).steps.filter(({ runsIn, tasks }) => runsIn === "machine" && tasks.length > 0),
       entrypoints: merged.entrypoints,
       folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
-      ports: merged.forwardPorts.flatMap((entry) => {
-        const port = parseForwardedPort(entry);
-        return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
-      }),
-      dotfiles: customizationsOf(merged).dotfiles ?? null,
+      ports: portRulesOf(merged, config, customizations),
+      dotfiles: customizations.dotfiles ?? null,
       notes: [
         ...(file.dockerfile?.notes ?? []),
         ...notes,
@@ -345,8 +342,11 @@ function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
 function missingSecrets({ secrets = {} }: DevcontainerConfig, { env }: VariableOwner): string[] {
   return Object.entries(secrets)
     .filter(([name]) => env[name] === undefined)
-    .map(([name, { description }]) => {
-      const what = description ? ` (${description.trim().replace(/\s+/g, " ").replace(/\.$/, "")})` : "";
+    .map(([name, { description = "", documentationUrl = "" }]) => {
+      const said = [description.trim().replace(/\s+/g, " ").replace(/\.$/, ""), documentationUrl.trim()].filter(
+        Boolean,
+      );
+      const what = said.length > 0 ? ` (${said.join("; ")})` : "";
       return `secrets: ${name}${what} is recommended and not set: create the workspace with -e ${name}=…`;
     });
 }

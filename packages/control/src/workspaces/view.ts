@@ -1,6 +1,7 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
 import type { workspaces } from "../database/schema.ts";
-import type { Definition } from "../definitions/definition.ts";
+import type { Definition, VariableOwner } from "../definitions/definition.ts";
+import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
 export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
@@ -40,16 +41,17 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
       row.sourceWorkspace !== null && row.sourceSnapshot !== null
         ? { workspaceId: row.sourceWorkspace, id: row.sourceSnapshot }
         : null,
-    devcontainer: row.definition && toDevcontainer(row.definition),
+    devcontainer: row.definition && toDevcontainer(row.definition, row),
     // By id: a renamed workspace keeps its address.
     url: `${publicUrl}/w/${row.id}`,
   };
 }
 
 /** Null when the repository has no definition. */
-function toDevcontainer({ path, problem, notes, ports, stage }: Definition): Workspace["devcontainer"] {
+function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
+  const { path, problem, notes, ports, stage } = definition;
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, notes, ports };
+  return { path, problem, notes, ...portsOf(ports, owner) };
 }
 
 /** What the API shows of a snapshot. */
