@@ -1,6 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
-import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, inArray, isNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { transitions, users, workspaces } from "../database/schema.ts";
 import type { Metered } from "./meter.ts";
@@ -40,6 +40,8 @@ export interface WorkspaceStore {
   byId(id: string): Promise<OwnedRow | undefined>;
   /** By name or id, among those of the owner. */
   find(ownerId: string, reference: string): Promise<OwnedRow | undefined>;
+  /** By what stands for it in its ports' origins. */
+  byAddress(address: string): Promise<OwnedRow | undefined>;
   list(ownerId: string): Promise<OwnedRow[]>;
   /** Everybody's, as far as the reconciler looks at them. */
   all(): Promise<Overseen[]>;
@@ -61,7 +63,14 @@ export interface WorkspaceStore {
     patch: Partial<
       Pick<
         WorkspaceRow,
-        "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince" | "definition"
+        | "name"
+        | "expiresAt"
+        | "hibernateAfterSeconds"
+        | "deleteAfterSeconds"
+        | "asleepSince"
+        | "definition"
+        | "wakeOnHttp"
+        | "wakeOnWebSocket"
       >
     >,
   ): Promise<OwnedRow | undefined>;
@@ -103,6 +112,13 @@ export function workspaceStore(db: Database): WorkspaceStore {
       );
       // A name is free again while its last bearer is being deleted, and could in theory look like an id.
       return one(rows.filter((row) => row.id === reference)) ?? one((rows as OwnedRow[]).sort(deletingLast));
+    },
+    async byAddress(address) {
+      const { id } = workspaces;
+      const rows = await owned().where(
+        or(eq(workspaces.address, address), and(eq(id, address), isNull(workspaces.address))),
+      );
+      return one(rows);
     },
     async list(ownerId) {
       return (await owned().where(eq(workspaces.ownerId, ownerId)).orderBy(asc(workspaces.createdAt))) as OwnedRow[];

@@ -111,10 +111,14 @@ test("what listens is told with its process, and what begins to listen within a 
   });
   const controller = new AbortController();
   const changes = await agent.client.ports.watch({}, { signal: controller.signal });
-  expect((await changes.next()).value?.opened.map(({ port }) => port)).toContain(before);
+  const next = async () => {
+    const { done, value } = await changes.next();
+    if (done) throw new Error("the watch has ended");
+    return value;
+  };
+  expect((await next()).opened.map(({ port }) => port)).toContain(before);
   const opened = await listen("::", () => {});
-  const change = (await changes.next()).value;
-  expect(change?.opened).toMatchObject([{ port: opened, address: "::", pid: process.pid }]);
+  expect((await next()).opened).toMatchObject([{ port: opened, address: "::", pid: process.pid }]);
   controller.abort();
   await collect(changes).catch(() => {});
 });
