@@ -8,11 +8,11 @@ import { Readable } from "node:stream";
 import { disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { gatewayConfig, startGateway } from "@dormouse/gateway";
-import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { createSignInLink } from "../packages/control/src/accounts/sign-in-links.ts";
 import { openDatabase } from "../packages/control/src/database/open.ts";
+import { members, organizations, users } from "../packages/control/src/database/schema.ts";
 import {
   startTestPlatform,
   startTestPostgres,
@@ -122,28 +122,24 @@ const at = (path: string, which = port) => `http://${which}--w.${platformHost}${
 /** The owner has an organisation with a colleague; a stranger has another one. */
 async function makePeople(): Promise<void> {
   const database = await openDatabase({ url: platform.config.databaseUrl, log: testLog });
-  const client = new pg.Client({ connectionString: platform.config.databaseUrl });
-  await client.connect();
-  const { rows } = await client.query("SELECT id FROM users");
-  const ids = { owner: String(rows[0].id), colleague: "user-colleague", stranger: "user-stranger" };
+  const { db } = database;
+  const [administrator] = await db.select().from(users);
+  const ids = { owner: administrator?.id ?? "", colleague: "user-colleague", stranger: "user-stranger" };
   for (const name of ["colleague", "stranger"] as const) {
-    await client.query("INSERT INTO users (id, name, email) VALUES ($1, $2, $3)", [ids[name], name, `${name}@x.test`]);
+    await db.insert(users).values({ id: ids[name], name, email: `${name}@x.test` });
   }
-  await client.query("INSERT INTO organizations (id, name, slug) VALUES ('o1', 'one', 'one'), ('o2', 'two', 'two')");
-  for (const [n, [organization, user]] of [
-    ["o1", ids.owner],
-    ["o1", ids.colleague],
-    ["o2", ids.stranger],
-  ].entries()) {
-    await client.query("INSERT INTO members (id, organization_id, user_id) VALUES ($1, $2, $3)", [
-      `m${n}`,
-      organization,
-      user,
-    ]);
-  }
+  await db.insert(organizations).values([
+    { id: "o1", name: "one", slug: "one" },
+    { id: "o2", name: "two", slug: "two" },
+  ]);
+  await db.insert(members).values([
+    { id: "m1", organizationId: "o1", userId: ids.owner },
+    { id: "m2", organizationId: "o1", userId: ids.colleague },
+    { id: "m3", organizationId: "o2", userId: ids.stranger },
+  ]);
   const signIn = async (name: keyof typeof ids) => {
     const browser = new PortBrowser(gatewayUrl);
-    const { url } = await createSignInLink(database.db, { userId: ids[name], publicUrl: platform.config.publicUrl });
+    const { url } = await createSignInLink(db, { userId: ids[name], publicUrl: platform.config.publicUrl });
     const answer = await browser.fetch(`http://${platformHost}/api/auth/sign-in/link`, {
       method: "POST",
       headers: { "content-type": "application/json", origin: `http://${platformHost}` },
@@ -163,7 +159,6 @@ async function makePeople(): Promise<void> {
   const [owner, colleague, stranger] = [await signIn("owner"), await signIn("colleague"), await signIn("stranger")];
   browsers = { owner, colleague, stranger, nobody: new PortBrowser(gatewayUrl) };
   keys = { owner: await keyOf(owner), colleague: await keyOf(colleague), stranger: await keyOf(stranger) };
-  await client.end();
   await database[Symbol.asyncDispose]();
 }
 
@@ -183,7 +178,7 @@ const actors = [
 type ActorKind = (typeof actors)[number];
 const everybody = new Set<ActorKind>(actors);
 const insiders = new Set<ActorKind>(["the owner", "the owner's key", "a link's token", "a link in a browser"]);
-const members = new Set<ActorKind>([...insiders, "a colleague", "a colleague's key"]);
+const insidersAndMembers = new Set<ActorKind>([...insiders, "a colleague", "a colleague's key"]);
 
 /** Somebody who has been at the port's origin as far as they get. */
 async function actorAt(kind: ActorKind): Promise<PortBrowser> {
@@ -210,7 +205,7 @@ async function actorAt(kind: ActorKind): Promise<PortBrowser> {
 
 describe.each([
   ["private", insiders],
-  ["organisation", members],
+  ["organisation", insidersAndMembers],
   ["public", everybody],
 ] as const)("a port that is %s", (visibility, letIn) => {
   test.each(actors)("%s: HTTP, events, WebSocket", async (kind) => {
