@@ -256,6 +256,24 @@ const me = {
     .route({ method: "PUT", path: "/me/settings", summary: "Save the editor's settings", tags: ["Account"] })
     .input(s.userSettings.partial())
     .output(s.userSettings),
+  setup: oc
+    .route({
+      method: "GET",
+      path: "/me/setup",
+      summary: "What I want in each new workspace: dotfiles, shell, git identity",
+      tags: ["Account"],
+    })
+    .input(empty)
+    .output(s.personalSetup),
+  saveSetup: oc
+    .route({
+      method: "PUT",
+      path: "/me/setup",
+      summary: "Change what I want in each new workspace; null takes it away",
+      tags: ["Account"],
+    })
+    .input(s.personalSetup.partial())
+    .output(s.personalSetup),
   setPassword: oc
     .route({
       method: "POST",

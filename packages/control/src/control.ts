@@ -9,6 +9,7 @@ import { createApiKeys } from "./accounts/api-keys.ts";
 import { createAuth } from "./accounts/auth.ts";
 import { createAuthenticator } from "./accounts/authenticate.ts";
 import { createPeople } from "./accounts/people.ts";
+import { createPersonalSetups } from "./accounts/personal-setups.ts";
 import { secretFile } from "./accounts/secrets.ts";
 import { createSignInLink } from "./accounts/sign-in-links.ts";
 import { apiDocuments } from "./api/documents.ts";
@@ -73,6 +74,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const auth = createAuth({ db, secret, publicUrl, log });
   const apiKeys = createApiKeys(db);
   const people = createPeople(db, auth);
+  const personalSetups = createPersonalSetups(db);
   const authenticator = createAuthenticator({ auth, apiKeys });
   const administrator = await people.ensureAdministrator(config.administratorEmail);
 
@@ -97,6 +99,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   });
   const bakedTemplates = templateStore(db);
   const engine = createEngine({
+    personalSetups,
     store,
     definitions,
     templates: bakedTemplates,
@@ -118,7 +121,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }),
+    router: apiRouter({ workspaces, templates, baker, apiKeys, people, personalSetups, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),

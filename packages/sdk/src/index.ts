@@ -8,6 +8,7 @@ export type {
   GitProgress,
   GitStatus,
   ListeningPort,
+  PersonalSetup,
   PtyInfo,
   Snapshot,
   Template,

@@ -3,6 +3,7 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -15,12 +16,22 @@ export interface ApiServices {
   baker: TemplateBaker;
   apiKeys: ApiKeys;
   people: People;
+  personalSetups: PersonalSetups;
   quota: Quota;
   capacity(): Promise<HostCapacity>;
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({
+  workspaces,
+  templates,
+  baker,
+  apiKeys,
+  people,
+  personalSetups,
+  quota,
+  capacity,
+}: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -101,6 +112,8 @@ export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota
       quota: me.quota.handler(({ context }) => quota.of(context.actor.userId)),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
       saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
+      setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),
+      saveSetup: me.saveSetup.handler(({ context, input }) => personalSetups.save(context.actor.userId, input)),
       setPassword: me.setPassword.handler(async ({ context, input }) => {
         await people.setPassword(context.actor.userId, input);
         return {};
