@@ -150,6 +150,26 @@ export const rebuildWorkspace = z.object({
 });
 export type RebuildWorkspace = z.input<typeof rebuildWorkspace>;
 
+export const lockFeatures = z.object({
+  /** Take what the definition's versions mean now; else what the lock file holds stays. */
+  upgrade: z.boolean().default(false),
+  /** False: only tell what would change. */
+  write: z.boolean().default(true),
+});
+
+const lockedVersion = z.object({ version: z.string(), integrity: z.string() });
+
+/** A lock file of features. */
+export const featureLock = z.object({
+  /** Relative to the repository. */
+  path: z.string(),
+  /** How many it has. */
+  features: z.number().int(),
+  /** What became of it; empty: it said all of it. Without `from` a feature is new in it, without `to` it is gone. */
+  changes: z.array(z.object({ feature: z.string(), from: lockedVersion.nullable(), to: lockedVersion.nullable() })),
+});
+export type FeatureLock = z.infer<typeof featureLock>;
+
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
   name: workspaceName.optional(),

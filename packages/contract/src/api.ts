@@ -107,6 +107,16 @@ const workspaces = {
     })
     .input(ref)
     .output(z.object({ runs: z.boolean() })),
+  lockFeatures: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/lock-features",
+      summary:
+        "Write devcontainer-lock.json beside the repository's devcontainer.json: its features with their digests",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.lockFeatures.shape))
+    .output(s.featureLock),
   exec: oc
     .route({
       method: "POST",

@@ -41,7 +41,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "template", summary: "List, bake and delete templates", load: () => import("./template.ts") },
   {
     name: "devcontainer",
-    summary: "Check a repository's devcontainer.json",
+    summary: "Check a repository's devcontainer.json, lock its features",
     load: () => import("./devcontainer.ts"),
   },
   { name: "login", summary: "Save the address and key of a platform", load: () => import("./login.ts") },

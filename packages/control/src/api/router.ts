@@ -63,6 +63,9 @@ export function apiRouter({
         workspaces.rebuild(context.actor, workspace, request),
       ),
       attach: w.attach.handler(({ context, input }) => workspaces.attach(context.actor, input.workspace)),
+      lockFeatures: w.lockFeatures.handler(({ context, input: { workspace, ...request }, signal }) =>
+        workspaces.lockFeatures(context.actor, workspace, request, signal),
+      ),
       exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
         workspaces.exec(context.actor, workspace, request, signal),
       ),

@@ -1,5 +1,5 @@
 import { DormouseError } from "@dormouse/base";
-import type { Dotfiles, PersonalSetup } from "@dormouse/contract";
+import type { Dotfiles, FeatureLock, PersonalSetup } from "@dormouse/contract";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
@@ -18,6 +18,7 @@ import {
 import { bringDotfiles } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
+import { type LockOptions, lockFeatures } from "./lock.ts";
 import { bringIdentity } from "./personal-setup.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
@@ -65,6 +66,8 @@ export interface Definitions {
   bringDotfiles(row: OwnedRow, dotfiles: Dotfiles, signal: AbortSignal): Promise<void>;
   /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
   runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
+  /** See {@link lockFeatures}. */
+  lock(row: OwnedRow, request: Pick<LockOptions, "upgrade" | "write">, signal: AbortSignal): Promise<FeatureLock>;
   /** What the repository's last workspace came to, to begin with. */
   guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
@@ -254,6 +257,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         watcher.onLog(DormouseError.from(error).message);
         return problemOf(error, definition.path);
       }
+    },
+
+    async lock({ id, folder, env, definition }, request, signal) {
+      const owner = { id, folder, env };
+      const wanted = definition?.wanted ?? null;
+      return await lockFeatures({ host, guest: host.guest(id), owner, wanted, defaultNamespace, ...request, signal });
     },
 
     async guess(key, isPrebuild) {

@@ -4,8 +4,10 @@ import {
   createWorkspace,
   type ExecResult,
   type execRequest,
+  type FeatureLock,
   type ForkResult,
   type forkWorkspace,
+  type lockFeatures,
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
@@ -79,6 +81,16 @@ export interface WorkspaceService {
   rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
   /** Sees to it that nothing personal is in a workspace or comes into it; false when it is there already. */
   keepImpersonal(row: OwnedRow): Promise<boolean>;
+  /**
+   * Writes the lock file of its repository's definition, or tells what it would write.
+   * @throws DormouseError `not_found` without a definition; naming the feature that is not what the lock file says.
+   */
+  lockFeatures(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof lockFeatures>,
+    signal?: AbortSignal,
+  ): Promise<FeatureLock>;
   /** A tool attaches, and wakes it if it sleeps: whether something is run for it, in the background. */
   attach(actor: Actor, reference: string): Promise<{ runs: boolean }>;
   exec(
@@ -102,7 +114,7 @@ const unpushedTimeoutMs = 10_000;
 export function workspaceService(options: {
   store: WorkspaceStore;
   engine: Engine;
-  definitions: Pick<Definitions, "guess">;
+  definitions: Pick<Definitions, "guess" | "lock">;
   logs: Pick<SetUpLogs, "read">;
   host: HostConnection;
   changes: Changes;
@@ -408,6 +420,9 @@ export function workspaceService(options: {
     async keepImpersonal({ id, personalSetup }) {
       if (personalSetup === null || (await store.decidePersonalSetup(id, null))) return true;
       return (await store.byId(id))?.personalSetup === null;
+    },
+    async lockFeatures(actor, reference, request, signal = new AbortController().signal) {
+      return await definitions.lock(await running(actor, reference), request, signal);
     },
     async attach(actor, reference) {
       return { runs: engine.attach(await running(actor, reference)) };
