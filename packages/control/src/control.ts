@@ -26,6 +26,7 @@ import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
+import { keepRemovingUnusedBuilds } from "./definitions/unused-builds.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
@@ -147,6 +148,16 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     meter,
     log,
     keepUnknownMachines: !isOurs,
+  });
+  const tidying = new AbortController();
+  const { unusedForMs } = config.devcontainer;
+  const tidied =
+    unusedForMs > 0
+      ? keepRemovingUnusedBuilds({ store: builds, host, unusedForMs, log, signal: tidying.signal })
+      : undefined;
+  resources.add(async () => {
+    tidying.abort();
+    await tidied;
   });
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());

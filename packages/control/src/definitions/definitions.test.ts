@@ -1,7 +1,12 @@
 import { disposer } from "@dormouse/base";
+import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { startTestPlatform, startTestPostgres, type TestPlatform } from "../testing/platform.ts";
+import { openDatabase } from "../database/open.ts";
+import { connectHost } from "../host/client.ts";
+import { startTestPlatform, startTestPostgres, type TestPlatform, testLog } from "../testing/platform.ts";
 import { featureDigest } from "../testing/simulated-host.ts";
+import { buildStore } from "./build-store.ts";
+import { removeUnusedBuilds } from "./unused-builds.ts";
 
 const resources = disposer();
 let platform: TestPlatform;
@@ -380,4 +385,49 @@ test("nothing is run for a tool where the definition has nothing, or is not appl
   await attach(broken);
   expect(host.executed.filter((line) => line.endsWith("sh -c attach"))).toEqual([]);
   expect((await call("POST", "/api/workspaces/nothing/attach")).status).toBe(404);
+});
+
+test("what was built and not started from for long goes with its snapshots, unless a workspace or a repository begins with it", async () => {
+  const { host, config } = platform;
+  const files = (name: string) => {
+    host.files.set(
+      `/workspaces/${name}/tool/devcontainer-feature.json`,
+      JSON.stringify({ id: name, version: "1.0.0" }),
+    );
+    host.files.set(`/workspaces/${name}/tool/install.sh`, `#!/bin/sh\n# ${name}\n`);
+  };
+  const builderOf = async (name: string) => {
+    files(name);
+    const workspace = await open(name, { features: { "./tool": {} } });
+    const builder = host.created.findLast(({ workspaceId }) => workspaceId.startsWith("bld"))?.workspaceId ?? "";
+    return { id: String(workspace.id), builder };
+  };
+  const kept = await builderOf("kept-build");
+  const unused = await builderOf("unused-build");
+  await call("DELETE", `/api/workspaces/${unused.id}`);
+
+  await using database = await openDatabase({ url: config.databaseUrl, log: testLog });
+  const { db } = database;
+  const hostConnection = connectHost(config.host);
+  const signal = new AbortController().signal;
+  const store = buildStore(db);
+  const options = { store, host: hostConnection, unusedForMs: 24 * 3_600_000, log: testLog, signal };
+  await store.saveImage("a Dockerfile", digest);
+  expect(await removeUnusedBuilds(options)).toBe(0);
+
+  await db.execute(sql`UPDATE builds SET used_at = now() - interval '2 days'`);
+  await db.execute(sql`UPDATE image_builds SET used_at = now() - interval '2 days'`);
+  // The repository's next workspace would start there.
+  const snapshots = (builder: string) => host.snapshots.get(builder)?.length ?? 0;
+  await removeUnusedBuilds(options);
+  expect([snapshots(kept.builder), snapshots(unused.builder)]).toEqual([1, 1]);
+  expect(await store.findImage("a Dockerfile")).toBeUndefined();
+
+  await db.execute(sql`UPDATE recent_definitions SET resolved_at = now() - interval '2 days'`);
+  await removeUnusedBuilds(options);
+  expect([snapshots(kept.builder), snapshots(unused.builder)]).toEqual([1, 0]);
+  // It is built again for whoever wants it.
+  const again = await builderOf("unused-build");
+  expect(again.builder).not.toBe(unused.builder);
+  await hostConnection[Symbol.asyncDispose]();
 });
