@@ -1,3 +1,4 @@
+import { portVisibility } from "@dormouse/contract";
 import { z } from "zod";
 
 /** Where a server listens; port 0 takes a free one. */
@@ -47,6 +48,15 @@ export const controlConfig = z.object({
         .int()
         .refine((value) => value === 0 || value >= dayMs, "must be 0 or at least a day")
         .default(30 * dayMs),
+    })
+    .prefault({}),
+  /** Forwarded ports. */
+  ports: z
+    .object({
+      /** Their origins are `<port>--<workspace>.` and this, with a port if it is not the scheme's own; null: they have none. */
+      domain: z.string().min(1).nullable().default(null),
+      /** Nobody, no definition either, opens a port any wider. */
+      maxVisibility: portVisibility.default("public"),
     })
     .prefault({}),
   /** E-mail address of the administrator that the first start makes. */
