@@ -40,6 +40,7 @@ export {
   lockfileOf,
   lockfilePath,
   parseLockfile,
+  updateLockfile,
 } from "./features/lockfile.ts";
 export { type FeatureMetadata, type FeatureOption, featureEntry, parseFeatureMetadata } from "./features/metadata.ts";
 export {

@@ -1,6 +1,12 @@
 import { disposer } from "@dormouse/base";
+import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { startTestPlatform, startTestPostgres, type TestPlatform } from "../testing/platform.ts";
+import { openDatabase } from "../database/open.ts";
+import { connectHost } from "../host/client.ts";
+import { startTestPlatform, startTestPostgres, type TestPlatform, testLog } from "../testing/platform.ts";
+import { featureDigest } from "../testing/simulated-host.ts";
+import { buildStore } from "./build-store.ts";
+import { removeUnusedBuilds } from "./unused-builds.ts";
 
 const resources = disposer();
 let platform: TestPlatform;
@@ -190,6 +196,69 @@ test("a lock file holds features to what it says", async () => {
   );
 });
 
+test("a lock file is written, kept, brought up to date and upgraded", async () => {
+  const { host } = platform;
+  const [a, b] = ["registry.example/features/lock-a", "registry.example/features/lock-b"];
+  for (const [id, more] of [
+    ["lock-a", { dependsOn: { [`${b}:1`]: {} } }],
+    ["lock-b", {}],
+  ] as const) {
+    host.features.set(id, { id, version: "1.0.0", ...more });
+  }
+  const workspace = await open("locking", { features: { [`${a}:1`]: {} } });
+  const path = "/workspaces/locking/.devcontainer-lock.json";
+  const lock = async (body: object = {}) => await call("POST", `/api/workspaces/${workspace.id}/lock-features`, body);
+  const [digestA, digestB] = [featureDigest("lock-a"), featureDigest("lock-b")];
+  const version = (integrity: string) => ({ version: "1.0.0", integrity });
+
+  const added = [
+    { feature: `${b}:1`, from: null, to: version(digestB) },
+    { feature: `${a}:1`, from: null, to: version(digestA) },
+  ];
+  expect((await lock({ write: false })).body).toEqual({ path: ".devcontainer-lock.json", features: 2, changes: added });
+  expect(host.files.has(path)).toBe(false);
+  expect((await lock()).body.changes).toEqual(added);
+  const text = host.files.get(path) ?? "";
+  expect(JSON.parse(text)).toEqual({
+    features: {
+      [`${a}:1`]: { ...version(digestA), resolved: `${a}@${digestA}`, dependsOn: [`${b}:1`] },
+      [`${b}:1`]: { ...version(digestB), resolved: `${b}@${digestB}` },
+    },
+  });
+  expect((await lock()).body.changes).toEqual([]);
+
+  // What it holds stays, whatever the tag means by now; what is not used goes.
+  const older = `sha256:${"3".repeat(64)}`;
+  host.files.set(path, text.replaceAll(digestA, older).replace(`"${b}:1": {`, `"${b}:0": {`));
+  expect((await lock()).body.changes).toEqual([
+    { feature: `${b}:1`, from: null, to: version(digestB) },
+    { feature: `${b}:0`, from: version(digestB), to: null },
+  ]);
+  expect(JSON.parse(host.files.get(path) ?? "").features[`${a}:1`].integrity).toBe(older);
+  expect((await lock({ upgrade: true })).body.changes).toEqual([
+    { feature: `${a}:1`, from: version(older), to: version(digestA) },
+  ]);
+  expect(host.files.get(path)).toBe(text);
+});
+
+test("a lock file that says nothing of a feature is noted, an empty one is none, and without a definition there is none", async () => {
+  const { host } = platform;
+  host.features.set("noted", { id: "noted", version: "1.0.0" });
+  const definition = { features: { "registry.example/features/noted:1": {} } };
+  host.files.set("/workspaces/unlocked/.devcontainer-lock.json", '{ "features": {} }');
+  expect((await open("unlocked", definition)).devcontainer).toMatchObject({
+    problem: null,
+    notes: ["features: registry.example/features/noted:1 is not in the lock file; dormouse devcontainer lock adds it"],
+  });
+  host.files.set("/workspaces/empty-lock/.devcontainer-lock.json", "");
+  expect((await open("empty-lock", definition)).devcontainer).toMatchObject({ problem: null, notes: [] });
+  const { body: bare } = await call("POST", "/api/workspaces", {});
+  expect((await call("POST", `/api/workspaces/${bare.id}/lock-features`, {})).body).toMatchObject({
+    code: "not_found",
+    message: "there is no devcontainer.json in /workspace: nothing to lock",
+  });
+});
+
 test("what is recommended and missing, and what a machine does not do, is noted", async () => {
   const definition = {
     secrets: { NPM_TOKEN: { description: "Reads packages.", documentationUrl: "https://docs.example/npm" }, GIVEN: {} },
@@ -316,4 +385,49 @@ test("nothing is run for a tool where the definition has nothing, or is not appl
   await attach(broken);
   expect(host.executed.filter((line) => line.endsWith("sh -c attach"))).toEqual([]);
   expect((await call("POST", "/api/workspaces/nothing/attach")).status).toBe(404);
+});
+
+test("what was built and not started from for long goes with its snapshots, unless a workspace or a repository begins with it", async () => {
+  const { host, config } = platform;
+  const files = (name: string) => {
+    host.files.set(
+      `/workspaces/${name}/tool/devcontainer-feature.json`,
+      JSON.stringify({ id: name, version: "1.0.0" }),
+    );
+    host.files.set(`/workspaces/${name}/tool/install.sh`, `#!/bin/sh\n# ${name}\n`);
+  };
+  const builderOf = async (name: string) => {
+    files(name);
+    const workspace = await open(name, { features: { "./tool": {} } });
+    const builder = host.created.findLast(({ workspaceId }) => workspaceId.startsWith("bld"))?.workspaceId ?? "";
+    return { id: String(workspace.id), builder };
+  };
+  const kept = await builderOf("kept-build");
+  const unused = await builderOf("unused-build");
+  await call("DELETE", `/api/workspaces/${unused.id}`);
+
+  await using database = await openDatabase({ url: config.databaseUrl, log: testLog });
+  const { db } = database;
+  const hostConnection = connectHost(config.host);
+  const signal = new AbortController().signal;
+  const store = buildStore(db);
+  const options = { store, host: hostConnection, unusedForMs: 24 * 3_600_000, log: testLog, signal };
+  await store.saveImage("a Dockerfile", digest);
+  expect(await removeUnusedBuilds(options)).toBe(0);
+
+  await db.execute(sql`UPDATE builds SET used_at = now() - interval '2 days'`);
+  await db.execute(sql`UPDATE image_builds SET used_at = now() - interval '2 days'`);
+  // The repository's next workspace would start there.
+  const snapshots = (builder: string) => host.snapshots.get(builder)?.length ?? 0;
+  await removeUnusedBuilds(options);
+  expect([snapshots(kept.builder), snapshots(unused.builder)]).toEqual([1, 1]);
+  expect(await store.findImage("a Dockerfile")).toBeUndefined();
+
+  await db.execute(sql`UPDATE recent_definitions SET resolved_at = now() - interval '2 days'`);
+  await removeUnusedBuilds(options);
+  expect([snapshots(kept.builder), snapshots(unused.builder)]).toEqual([1, 0]);
+  // It is built again for whoever wants it.
+  const again = await builderOf("unused-build");
+  expect(again.builder).not.toBe(unused.builder);
+  await hostConnection[Symbol.asyncDispose]();
 });

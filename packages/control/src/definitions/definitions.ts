@@ -1,4 +1,5 @@
 import { DormouseError } from "@dormouse/base";
+import type { Dotfiles, FeatureLock, PersonalSetup } from "@dormouse/contract";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
@@ -8,14 +9,17 @@ import type { Carrier } from "./carry.ts";
 import {
   type Definition,
   type DefinitionProblem,
+  environmentOf,
   isSameStart,
   type MachineStart,
   openDefinition,
   problemOf,
 } from "./definition.ts";
-import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
+import { bringDotfiles } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
+import { type LockOptions, lockFeatures } from "./lock.ts";
+import { bringIdentity } from "./personal-setup.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
@@ -53,8 +57,17 @@ export interface Definitions {
    * step that failed is its problem, and ends all that follow.
    */
   runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
+  /**
+   * Lets git and terminals know whose workspace it is: over what the image says at first, afterwards only where nothing else
+   * says it.
+   */
+  bringIdentity(row: OwnedRow, setup: PersonalSetup, options: { isFirst: boolean; signal: AbortSignal }): Promise<void>;
+  /** Brings personal settings and installs them. */
+  bringDotfiles(row: OwnedRow, dotfiles: Dotfiles, signal: AbortSignal): Promise<void>;
   /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
   runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
+  /** See {@link lockFeatures}. */
+  lock(row: OwnedRow, request: Pick<LockOptions, "upgrade" | "write">, signal: AbortSignal): Promise<FeatureLock>;
   /** What the repository's last workspace came to, to begin with. */
   guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
@@ -190,11 +203,10 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
         return blocking === (which === "blocking");
       });
-      const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
       const isIdle =
         due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
-      if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
+      if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
@@ -213,8 +225,22 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
           return { ...definition, problem: problemOf(error, definition.path) };
         }
       }
-      if (bringsDotfiles) await bringDotfiles(place, env, watcher, signal);
       return definition;
+    },
+
+    async bringIdentity(row, setup, { isFirst, signal }) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const place = await placeOf(row, definition, signal);
+      const env = environmentOf(definition, place.owner);
+      await bringIdentity(place, setup, { env, isFirst, watcher: watcherOf(row, file), signal });
+    },
+    async bringDotfiles(row, dotfiles, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const watcher = watcherOf(row, file);
+      const place = await placeOf(row, definition, signal);
+      await bringDotfiles(place, dotfiles, { env: await hookEnvironment(place, watcher, signal), watcher, signal });
     },
 
     async runAttachSteps(row, signal) {
@@ -231,6 +257,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         watcher.onLog(DormouseError.from(error).message);
         return problemOf(error, definition.path);
       }
+    },
+
+    async lock({ id, folder, env, definition }, request, signal) {
+      const owner = { id, folder, env };
+      const wanted = definition?.wanted ?? null;
+      return await lockFeatures({ host, guest: host.guest(id), owner, wanted, defaultNamespace, ...request, signal });
     },
 
     async guess(key, isPrebuild) {

@@ -98,6 +98,8 @@ async function readLockfile(guest: GuestClient, folder: string, path: string, si
   const { exists } = await remote(guest.files.exists({ path: `${folder}/${path}` }, { signal }));
   if (!exists) return undefined;
   const text = await readText(guest, `${folder}/${path}`, signal);
+  // An empty one asks to be written, as other tools have it.
+  if (text.trim() === "") return undefined;
   const { lockfile, problems } = parseLockfile(text, { path });
   if (!lockfile) throw problemError(problems);
   return { text, lockfile };

@@ -3,6 +3,7 @@ import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
+  compareLockfile,
   customizationsOf,
   type DevcontainerConfig,
   type FeatureContents,
@@ -169,6 +170,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         ...notes,
         ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
+        ...unlocked(file, order),
       ],
       problem: null,
     },
@@ -235,8 +237,15 @@ interface Fetched extends FeatureContents {
   files: FeatureFile[];
 }
 
-async function orderFeatures(
-  options: ResolveOptions,
+/** What features are found with. */
+export type FeatureOptions = Pick<ResolveOptions, "host" | "file" | "defaultNamespace" | "onProgress" | "signal">;
+
+/**
+ * The features of a definition in the order of their installation, fetched: as its lock file holds them, if it has one.
+ * @throws DormouseError naming the feature that is wrong, cannot be had, or is not what the lock file says.
+ */
+export async function orderFeatures(
+  options: FeatureOptions,
 ): Promise<{ node: FeatureNode; digest: string; files: FeatureFile[] }[]> {
   const { file, defaultNamespace } = options;
   const { features = {}, overrideFeatureInstallOrder = [] } = file.config;
@@ -262,7 +271,7 @@ async function orderFeatures(
   });
 }
 
-async function fetchFeature(options: ResolveOptions, reference: FeatureReference): Promise<Fetched> {
+async function fetchFeature(options: FeatureOptions, reference: FeatureReference): Promise<Fetched> {
   const { host, file, onProgress, signal } = options;
   if (reference.kind === "local") {
     const local = file.localFeatures.get(reference.text);
@@ -345,6 +354,14 @@ function notesOf({ runArgs = [] }: DevcontainerConfig, merged: MergedConfig, mou
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),
   ];
+}
+
+/** A lock file that says nothing of a feature lets it be another one tomorrow. */
+function unlocked({ lockfile }: DefinitionFile, order: readonly { node: FeatureNode }[]): string[] {
+  if (!lockfile) return [];
+  const nodes = order.map(({ node }) => node);
+  const missing = compareLockfile(lockfile, nodes).filter(({ kind }) => kind === "missing");
+  return missing.map(({ message }) => `features: ${message}; dormouse devcontainer lock adds it`);
 }
 
 /** A definition may say which variables its repository works with; their values come with the workspace. */

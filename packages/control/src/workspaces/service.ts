@@ -4,8 +4,10 @@ import {
   createWorkspace,
   type ExecResult,
   type execRequest,
+  type FeatureLock,
   type ForkResult,
   type forkWorkspace,
+  type lockFeatures,
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
@@ -78,6 +80,18 @@ export interface WorkspaceService {
    * the repository's folder is what the definition makes of it.
    */
   rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
+  /** Sees to it that nothing personal is in a workspace or comes into it; false when it is there already. */
+  keepImpersonal(row: OwnedRow): Promise<boolean>;
+  /**
+   * Writes the lock file of its repository's definition, or tells what it would write.
+   * @throws DormouseError `not_found` without a definition; naming the feature that is not what the lock file says.
+   */
+  lockFeatures(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof lockFeatures>,
+    signal?: AbortSignal,
+  ): Promise<FeatureLock>;
   /** A tool attaches, and wakes it if it sleeps: whether something is run for it, in the background. */
   attach(actor: Actor, reference: string): Promise<{ runs: boolean }>;
   exec(
@@ -105,7 +119,7 @@ const unpushedTimeoutMs = 10_000;
 export function workspaceService(options: {
   store: WorkspaceStore;
   engine: Engine;
-  definitions: Pick<Definitions, "guess">;
+  definitions: Pick<Definitions, "guess" | "lock">;
   logs: Pick<SetUpLogs, "read">;
   host: HostConnection;
   changes: Changes;
@@ -161,6 +175,8 @@ export function workspaceService(options: {
       hibernateAfterSeconds:
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
       deleteAfterSeconds: input.deleteAfterSeconds ?? null,
+      // What becomes a template is everybody's.
+      personalSetup: input.prebuild ? null : "wanted",
     };
     const base = repository ? nameAfter(repository.name) : (from.baked?.name ?? randomName());
     const inserted = await insertNamed(actor, input.name, base, row);
@@ -266,12 +282,12 @@ export function workspaceService(options: {
     let made: OwnedRow | undefined;
     try {
       const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
-      const { hibernateAfterSeconds, deleteAfterSeconds, definition } = parent;
+      const { hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup } = parent;
       made = await insertNamed(actor, name, parent.name, {
         id: createId("ws"),
         state: "creating",
         ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
-        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition },
+        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup },
         // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
         env: request.env ?? {},
         expiresAt: expiry(request.ttlSeconds),
@@ -416,6 +432,13 @@ export function workspaceService(options: {
       // One after the other: each is there in a moment, and together they would only wait for the same processors.
       for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
       return { snapshot: toSnapshot(snapshot), forks };
+    },
+    async keepImpersonal({ id, personalSetup }) {
+      if (personalSetup === null || (await store.decidePersonalSetup(id, null))) return true;
+      return (await store.byId(id))?.personalSetup === null;
+    },
+    async lockFeatures(actor, reference, request, signal = new AbortController().signal) {
+      return await definitions.lock(await running(actor, reference), request, signal);
     },
     async attach(actor, reference) {
       return { runs: engine.attach(await running(actor, reference)) };
