@@ -29,6 +29,15 @@ export const workspaceState = z.enum([
 ]);
 export type WorkspaceState = z.infer<typeof workspaceState>;
 
+/** What is wrong with a definition, or with what it has run. */
+export const definitionProblem = z.object({
+  message: z.string(),
+  /** Where in the repository, as far as it can be told; line and column from 1. */
+  file: z.string().nullable(),
+  line: z.number().int().nullable(),
+  column: z.number().int().nullable(),
+});
+
 /** Who may open a port: whoever may open the workspace, everybody in its organisation, anybody. */
 export const portVisibility = z.enum(["private", "organisation", "public"]);
 export type PortVisibility = z.infer<typeof portVisibility>;
@@ -88,15 +97,9 @@ export const workspace = z.object({
       /** Relative to the repository; null when none could be chosen. */
       path: z.string().nullable(),
       /** Why the workspace is not, or not in all, what the file says; null when it is. */
-      problem: z
-        .object({
-          message: z.string(),
-          /** Where in the repository, as far as it can be told; line and column from 1. */
-          file: z.string().nullable(),
-          line: z.number().int().nullable(),
-          column: z.number().int().nullable(),
-        })
-        .nullable(),
+      problem: definitionProblem.nullable(),
+      /** What came of the steps for the last tool that attached, once they have ended; null: there were none. */
+      attached: z.object({ at: z.iso.datetime(), problem: definitionProblem.nullable() }).nullable(),
       /** What it asks for and a machine does not do. */
       notes: z.array(z.string()),
       /** Of `forwardPorts` and `appPort`. */
@@ -107,6 +110,8 @@ export const workspace = z.object({
       otherPortsAttributes: portAttributes,
       /** Proposed for ports by number, also for such as are not in `ports`. */
       portsVisibility: z.record(z.string(), portVisibility),
+      /** Of `customizations.vscode`: defaults of the editor below everybody's own settings, and extensions that are recommended. */
+      vscode: z.object({ settings: z.record(z.string(), z.unknown()), extensions: z.array(z.string()) }),
     })
     .nullable(),
   /** Which requests to its ports wake it when it sleeps. */

@@ -88,4 +88,5 @@ export {
   substituteContainer,
   substituteLocal,
 } from "./variables.ts";
+export { type VscodeCustomizations, vscodeOf } from "./vscode.ts";
 export { type ResolvedWorkspace, type WorkspaceOptions, workspaceOf } from "./workspace.ts";

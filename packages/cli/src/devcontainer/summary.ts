@@ -17,6 +17,8 @@ import {
   portsToForward,
   sourceOf,
   usersOf,
+  type VscodeCustomizations,
+  vscodeOf,
 } from "@dormouse/devcontainer";
 
 /** What a definition asks for, as far as it can be told without fetching images and features. */
@@ -32,6 +34,7 @@ export interface DefinitionSummary {
   /** Secrets that are recommended; nothing is known of their values. */
   secrets: { name: string; description?: string; documentationUrl?: string }[];
   customizations: DormouseCustomizations;
+  vscode: VscodeCustomizations;
 }
 
 /** Sums up a valid definition. */
@@ -56,6 +59,7 @@ export function summarize(
     users: knownUsers(merged),
     secrets: Object.entries(config.secrets ?? {}).map(([name, secret]) => ({ name, ...secret })),
     customizations: customizationsOf(merged),
+    vscode: vscodeOf(merged),
   };
 }
 
@@ -109,6 +113,7 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
     ["needs", describeRequirements(summary.hostRequirements)],
     ["user", [users.remoteUser ?? users.containerUser ?? "the image's"]],
     ["secrets", summary.secrets.map(describeSecret)],
+    ["vscode", describeVscode(summary.vscode)],
     ["dormouse", describeCustomizations(summary.customizations)],
   ];
   return sections.filter(([, lines]) => lines.length > 0);
@@ -165,6 +170,14 @@ function describeSecret({ name, description, documentationUrl }: DefinitionSumma
   return [description ? `${name}: ${description}` : name, ...(documentationUrl ? [`(${documentationUrl})`] : [])].join(
     " ",
   );
+}
+
+function describeVscode({ settings, extensions }: VscodeCustomizations): string[] {
+  const names = Object.keys(settings);
+  return [
+    ...(names.length > 0 ? [`sets ${names.join(", ")}`] : []),
+    ...(extensions.length > 0 ? [`recommends ${extensions.join(", ")}`] : []),
+  ];
 }
 
 function describeCustomizations({ prebuild, dotfiles, egress, ports }: DormouseCustomizations): string[] {

@@ -263,3 +263,57 @@ test("a rebuild makes the machine anew and keeps the timeline", async () => {
   expect(host.created).toMatchObject([{ workspaceId: id, generation: 3 }]);
   expect((await call("GET", `/api/workspaces/${id}/snapshots`)).body.snapshots).toMatchObject([{ name: "before" }]);
 });
+
+test("what a tool is to have run is run each time one attaches, image and features first, after all that is still run", async () => {
+  const { host } = platform;
+  host.features.set("attached", { id: "attached", version: "1.0.0", postAttachCommand: "of the feature" });
+  const workspace = await open("attached", {
+    features: { "registry.example/features/attached:1": {} },
+    userEnvProbe: "none",
+    postStartCommand: "start",
+    postAttachCommand: { web: "of the file" },
+  });
+  const attach = async () => (await call("POST", `/api/workspaces/${workspace.id}/attach`)).body;
+  const ran = () => host.executed.flatMap((line) => /sh -c (start|of .*)$/.exec(line)?.[1] ?? []);
+  expect(await attach()).toEqual({ runs: true });
+  await vi.waitFor(() => expect(ran()).toEqual(["start", "of the feature", "of the file"]));
+  const attached = async () => {
+    const { devcontainer } = (await call("GET", `/api/workspaces/${workspace.id}`)).body;
+    return (devcontainer as { attached: { at: string; problem: unknown } | null }).attached;
+  };
+  await vi.waitFor(async () => expect(await attached()).toMatchObject({ problem: null }));
+  await attach();
+  await vi.waitFor(() => expect(ran().slice(3)).toEqual(["of the feature", "of the file"]));
+});
+
+test("a command for tools that fails is told, keeps nobody out and is tried again by the next", async () => {
+  const { host } = platform;
+  const definition = { userEnvProbe: "none", postAttachCommand: "exit 7" };
+  const workspace = await open("not-attached", definition);
+  const path = `/api/workspaces/${workspace.id}`;
+  for (const time of [1, 2]) {
+    await call("POST", `${path}/attach`);
+    await vi.waitFor(() => expect(host.executed.filter((line) => line.endsWith("exit 7"))).toHaveLength(time));
+  }
+  await vi.waitFor(async () =>
+    expect((await call("GET", path)).body).toMatchObject({
+      ...{ state: "running", reason: null },
+      devcontainer: {
+        problem: null,
+        attached: { problem: { message: "postAttachCommand ended with code 7: said so", file: ".devcontainer.json" } },
+      },
+    }),
+  );
+  expect((await call("GET", `${path}/logs`)).body.setup).toContain("=== postAttachCommand");
+});
+
+test("nothing is run for a tool where the definition has nothing, or is not applied", async () => {
+  const attach = async ({ id }: Record<string, unknown>) => (await call("POST", `/api/workspaces/${id}/attach`)).body;
+  expect(await attach(await open("plain-attach", {}))).toEqual({ runs: false });
+  const { host } = platform;
+  const broken = await open("broken-attach", { onCreateCommand: "exit 3", postAttachCommand: "attach" });
+  await attach(broken);
+  await attach(broken);
+  expect(host.executed.filter((line) => line.endsWith("sh -c attach"))).toEqual([]);
+  expect((await call("POST", "/api/workspaces/nothing/attach")).status).toBe(404);
+});

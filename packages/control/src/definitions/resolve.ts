@@ -24,7 +24,9 @@ import {
   parseImageMetadata,
   parseMount,
   sourceOf,
+  substituteLocal,
   usersOf,
+  vscodeOf,
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
@@ -67,7 +69,16 @@ export interface ResolvedDefinition {
   /** All of the definition but its start. */
   definition: Omit<
     Definition,
-    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+    | "start"
+    | "imageEnv"
+    | "stage"
+    | "wanted"
+    | "carried"
+    | "done"
+    | "attached"
+    | "template"
+    | "hasRepository"
+    | "isPrebuild"
   >;
 }
 
@@ -151,11 +162,12 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       entrypoints: merged.entrypoints,
       folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
       ports: portRulesOf(merged, config, customizations),
+      vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
       notes: [
         ...(file.dockerfile?.notes ?? []),
         ...notes,
-        ...notesOf(merged, mounts),
+        ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
       ],
       problem: null,
@@ -187,7 +199,7 @@ async function resolveImage(
   written: string,
 ): Promise<ResolvedImage> {
   // The one property of these that decides what is pulled may have variables too.
-  const reference = substituteImage(written, owner);
+  const reference = substituteLocal(written, variablesOf(owner));
   onProgress({ step: "image", message: `Asking for the image ${reference}` });
   const image = await remote(host.calls.images.resolve({ reference }, { signal }));
   return { ...image, exact: `${withoutTag(reference)}@${image.digest}` };
@@ -200,12 +212,6 @@ async function baseEnvironment({ guest, signal }: ResolveOptions): Promise<Recor
     .toString("utf8")
     .matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
   return Object.fromEntries([...lines].map(([, name = "", value = ""]) => [name, value]));
-}
-
-function substituteImage(written: string, owner: VariableOwner): string {
-  return written.replace(/\$\{localEnv:([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}/g, (_, name: string, fallback = "") =>
-    owner.env[name] !== undefined ? owner.env[name] : fallback,
-  );
 }
 
 /** The repository of a reference: what stands before tag and digest. */
@@ -328,10 +334,13 @@ async function fitResources(
 }
 
 /** A volume is a folder of the machine's own drive; nothing of a host can be mounted. */
-function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
+function notesOf({ runArgs = [] }: DevcontainerConfig, merged: MergedConfig, mounts: readonly Mount[]): string[] {
   const binds = mounts.filter(({ type }) => type === "bind");
   return [
     ...binds.map(({ target }) => `mounts: nothing is mounted at ${target}: a machine has no folder of its host's`),
+    ...(runArgs.length === 0
+      ? []
+      : [`runArgs: not used (${runArgs.join(" ")}): a machine is started by no container tool`]),
     ...(merged.initializeCommand === undefined
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),

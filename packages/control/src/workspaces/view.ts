@@ -1,6 +1,7 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
+import { substituteLocal } from "@dormouse/devcontainer";
 import type { workspaces } from "../database/schema.ts";
-import type { Definition, VariableOwner } from "../definitions/definition.ts";
+import { type Definition, type VariableOwner, variablesOf } from "../definitions/definition.ts";
 import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
@@ -55,9 +56,10 @@ export function toWorkspace(
 
 /** Null when the repository has no definition. */
 function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
-  const { path, problem, notes, ports, stage } = definition;
+  const { path, problem, attached, notes, ports, stage } = definition;
+  const vscode = substituteLocal(definition.vscode, variablesOf(owner));
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, notes, ...portsOf(ports, owner) };
+  return { path, problem, attached, notes, ...portsOf(ports, owner), vscode };
 }
 
 /** What stands for a workspace in the names of its ports' origins. */
