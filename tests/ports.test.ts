@@ -308,6 +308,11 @@ test("pages of other origins act on nothing with somebody's cookie", async () =>
   const foreign = { origin: "http://evil.test" };
   await eventually(403, () => actor.fetch(at("/"), { method: "POST", headers: foreign }));
   expect(await actor.socket(at("/socket"), foreign)).toBe(403);
+  // Another port's page, which is of the same site where the domain is a real one, has an image loaded from here.
+  const neighbour = { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" };
+  expect((await actor.fetch(at("/"), { headers: neighbour })).status).toBe(403);
+  const followed = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" };
+  expect((await actor.fetch(at("/"), { headers: followed })).status).toBe(200);
   const own = { origin: new URL(at("/")).origin };
   expect((await actor.fetch(at("/"), { method: "POST", headers: own })).status).toBe(200);
   await setPort({ visibility: "public" });
