@@ -3,13 +3,15 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, request } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
-import { type AddressInfo, connect, type Server } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer, type Server } from "node:net";
 import { Readable } from "node:stream";
-import { disposer } from "@dormouse/base";
+import { type DormouseError, disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { gatewayConfig, startGateway } from "@dormouse/gateway";
+import { Connection, Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
+import { forwardPort } from "../packages/cli/src/ports/forward.ts";
 import { createSignInLink } from "../packages/control/src/accounts/sign-in-links.ts";
 import { openDatabase } from "../packages/control/src/database/open.ts";
 import { members, organizations, users } from "../packages/control/src/database/schema.ts";
@@ -19,6 +21,7 @@ import {
   type TestPlatform,
   testLog,
 } from "../packages/control/src/testing/platform.ts";
+import { dormouse } from "./support/dormouse.ts";
 import { type Answer, PortBrowser } from "./support/port-browser.ts";
 
 // Real control, real gateway, real servers; only the machines' host is a stand-in, whose ports are this machine's.
@@ -285,8 +288,8 @@ test("a person comes by the platform's sign-in and back to where they were, with
   const arrived = await visitor.visit(at("/a?b=c"));
   expect(arrived.url).toBe(at("/a?b=c"));
   expect(JSON.parse(arrived.text)).toMatchObject({ url: "/a?b=c" });
-  const cookie = visitor.cookieOf(new URL(at("/")).host) ?? "";
-  expect(cookie).toMatch(/^own=1; dormouse-port=[\w-]{40,}$/);
+  const [cookie = ""] = /dormouse-port=[\w-]{40,}/.exec(visitor.cookieOf(new URL(at("/")).host) ?? "") ?? [];
+  expect(cookie).not.toBe("");
 
   // At another port of the same workspace, and as a credential of the platform, it is nothing.
   const other = await listen(userServer());
@@ -305,6 +308,11 @@ test("pages of other origins act on nothing with somebody's cookie", async () =>
   const foreign = { origin: "http://evil.test" };
   await eventually(403, () => actor.fetch(at("/"), { method: "POST", headers: foreign }));
   expect(await actor.socket(at("/socket"), foreign)).toBe(403);
+  // Another port's page, which is of the same site where the domain is a real one, has an image loaded from here.
+  const neighbour = { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" };
+  expect((await actor.fetch(at("/"), { headers: neighbour })).status).toBe(403);
+  const followed = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" };
+  expect((await actor.fetch(at("/"), { headers: followed })).status).toBe(200);
   const own = { origin: new URL(at("/")).origin };
   expect((await actor.fetch(at("/"), { method: "POST", headers: own })).status).toBe(200);
   await setPort({ visibility: "public" });
@@ -483,7 +491,7 @@ test("large bodies stream both ways, and a body without a length arrives whole",
   });
   Readable.from(
     (function* () {
-      for (let n = 0; n < 64; n++) {
+      for (let n = 0; n < 24; n++) {
         hash.update(piece);
         yield piece;
       }
@@ -534,4 +542,85 @@ test("what listens is listed with what was set; more than the policy allows is r
       )
     ).status,
   ).toBe(404);
+});
+
+test("raw TCP: bytes both ways, each side ending its own direction, and a refusal that is told", async () => {
+  const answer = randomBytes(3_000_000);
+  const raw = await listen(
+    createTcpServer({ allowHalfOpen: true }, (socket) => {
+      const hash = createHash("sha256");
+      socket.on("data", (chunk) => hash.update(chunk));
+      socket.once("end", () => {
+        socket.write(hash.digest());
+        socket.end(answer);
+      });
+    }),
+  );
+  const connection = new Connection({ url: gatewayUrl, apiKey: keys.owner });
+  const workspace = await Workspace.connect("w", { connection });
+  const refusals: DormouseError[] = [];
+  const onRefusal = (error: DormouseError) => refusals.push(error);
+  await using forwarding = await forwardPort({ workspace, pair: { local: 0, remote: raw }, onRefusal });
+  const sent = randomBytes(2_000_000);
+  const ask = async () => {
+    const socket = connect({ port: forwarding.localPort, host: "127.0.0.1", allowHalfOpen: true });
+    socket.end(sent);
+    return Buffer.concat(await socket.toArray());
+  };
+  for (const received of await Promise.all([ask(), ask()])) {
+    expect(received.subarray(0, 32)).toEqual(createHash("sha256").update(sent).digest());
+    expect(received.subarray(32).equals(answer)).toBe(true);
+  }
+  // It wakes as any request does.
+  await call("POST", "/workspaces/w/hibernate");
+  expect((await ask()).length).toBe(answer.length + 32);
+
+  const stranger = new Connection({ url: gatewayUrl, apiKey: keys.stranger });
+  const { headers, url } = stranger.tunnel(workspace.id, raw);
+  const outgoing = request(url, { headers, agent: false });
+  outgoing.end();
+  const [refused] = (await once(outgoing, "response")) as [IncomingMessage];
+  expect(refused.statusCode).toBe(404);
+  refused.destroy();
+  await expect(
+    forwardPort({ workspace, pair: { local: forwarding.localPort, remote: raw }, onRefusal }),
+  ).rejects.toThrow(`port ${forwarding.localPort} of this machine is taken; choose another: LOCAL:REMOTE`);
+  expect(refusals).toEqual([]);
+});
+
+test("the command line and the Python client list, share and link ports", async () => {
+  platform.host.behaviour.ports = [
+    { port: 5173, address: "127.0.0.1", pid: 7, process: "node", commandLine: "node vite" },
+  ];
+  await call("POST", "/workspaces/w/wake");
+  const access = { url: gatewayUrl, apiKey: keys.owner };
+  const listed = await dormouse(access, ["ports", "w"]);
+  expect(listed.stdout).toMatch(new RegExp(`5173 +- +node +http +private +http://5173--w\\.${platformHost}`));
+  const shared = await dormouse(access, ["ports", "share", "w", "5173", "--visibility", "public"]);
+  expect(shared.stdout).toBe(`Port 5173 is public, http: http://5173--w.${platformHost}\n`);
+  await setPort({ isForwarded: false }, 5173);
+
+  const script = `
+import json
+from dormouse import Workspace
+ports = Workspace.connect("w").ports
+found = ports.wait_for(5173, timeout_seconds=5)
+assert not found["isForwarded"], found
+assert ports.reset(5173)["visibility"] == "private"
+assert ports.set(5173, label="web", protocol="h2c")["protocol"] == "h2c"
+link = ports.create_link(5173, expires_in_seconds=60)
+assert [each["id"] for each in ports.links(5173)] == [link["id"]]
+ports.revoke_link(5173, link["id"])
+assert ports.links(5173) == []
+print(ports.url(5173))
+`;
+  const { stdout } = await run("python3", ["-c", script], {
+    env: {
+      ...process.env,
+      PYTHONPATH: "packages/sdk-python",
+      DORMOUSE_URL: gatewayUrl,
+      DORMOUSE_API_KEY: keys.owner,
+    },
+  });
+  expect(stdout).toBe(`http://5173--w.${platformHost}\n`);
 });

@@ -51,8 +51,7 @@ export function createPortServer(options: {
     const enter = async () => {
       const found = await access.open(visit);
       const byCookie = visit.authorization === undefined && found.visibility !== "public";
-      const isRead = request.method === "GET" || request.method === "HEAD";
-      if (byCookie && (visit.kind === "webSocket" || !isRead)) checkOrigin(request.headers, request.headers.host);
+      if (byCookie && !isHarmless(request, visit)) checkOrigin(request.headers, request.headers.host);
       return { found, tunnel: await openTunnel(found, visit.port) };
     };
     return await enter().catch((error: unknown) => {
@@ -191,6 +190,17 @@ export function createPortServer(options: {
       }
     },
   };
+}
+
+/**
+ * Whether a request by cookie may come from any page: it is a link that somebody follows. What pages load by themselves must
+ * be of the port's own origin: ports of one domain are one site, whose cookies browsers send along.
+ */
+function isHarmless(request: IncomingMessage, { kind }: PortVisit): boolean {
+  const site = request.headers["sec-fetch-site"];
+  const isOwn = site === undefined || site === "none" || site === "same-origin";
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  return kind === "http" && isRead && (isOwn || isNavigation(request));
 }
 
 const quiet = { "cache-control": "no-store", "referrer-policy": "no-referrer" };
