@@ -6,10 +6,13 @@ import {
   type LifecycleHook,
   type LifecycleStep,
   type LocalVariables,
+  type Problem,
   remoteEnvironment,
   substituteLocal,
   type UserEnvProbe,
 } from "@dormouse/devcontainer";
+
+import type { Services } from "./services.ts";
 
 /** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
 export interface MachineStart {
@@ -62,6 +65,8 @@ export interface Definition {
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
+  /** What runs beside it in its machine; null: nothing. */
+  services: Services | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
   /** The repository lies in what the machine starts from. */
@@ -82,7 +87,7 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
     ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
-    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
+    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
   };
 }
 
@@ -140,4 +145,15 @@ export function problemOf(caught: unknown, path: string | null): DefinitionProbl
   const number = (value: unknown) => (typeof value === "number" ? value : null);
   const file = typeof details.file === "string" ? details.file : path;
   return { message, file, line: number(details.line), column: number(details.column) };
+}
+
+/** What people read of the first error of a file, and how many there are. */
+export function problemsError(problems: readonly Problem[]): DormouseError {
+  const errors = problems.filter(({ severity }) => severity === "error");
+  const [first] = errors;
+  if (!first) throw new DormouseError("internal", "a definition without errors could not be read");
+  const { file, line, column, property, message } = first;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const subject = property === "" ? "" : `${property} `;
+  return fileError({ file, line, column }, `${file}:${line}:${column}: ${subject}${message}${more}`);
 }

@@ -11,6 +11,7 @@ import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
+import { isServiceFailure, startServices } from "./services.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
 import { toolSteps } from "./tools.ts";
 
@@ -45,6 +46,8 @@ export interface Definitions {
    * step that failed is its problem, and ends all that follow.
    */
   runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
+  /** Starts what is not running of its services. Answers the definition, whose notes tell what failed. */
+  startServices(row: OwnedRow, signal: AbortSignal): Promise<Definition | null>;
   /** What the repository's last workspace came to, to begin with. */
   guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
@@ -182,8 +185,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       });
       const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
+      const hasServices = which === "blocking" && Boolean(definition.services);
       const isIdle =
-        due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+        due.length === 0 &&
+        !hasServices &&
+        !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
       if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
@@ -192,6 +198,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         await makeFolders(place, signal);
         await startEntrypoints(place, watcher, signal);
       }
+      if (hasServices) definition = await withServices(definition, row, watcher, signal);
       const env = await hookEnvironment(place, watcher, signal);
       for (const step of due) {
         try {
@@ -207,6 +214,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       return definition;
     },
 
+    async startServices(row, signal) {
+      if (!row.definition?.services) return row.definition;
+      await using file = logs.open(row.id);
+      return await withServices(row.definition, row, watcherOf(row, file), signal);
+    },
+
     async guess(key, isPrebuild) {
       if (key.wanted === false) return undefined;
       const recent = await store.recent(key);
@@ -218,6 +231,16 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       };
     },
   };
+
+  /** The definition, with what failed among its notes. */
+  async function withServices(definition: Definition, row: OwnedRow, watcher: BuildWatcher, signal: AbortSignal) {
+    const { services } = definition;
+    if (!services) return definition;
+    const guest = host.guest(row.id);
+    const failures = await startServices({ guest, services }, watcher, signal);
+    const notes = definition.notes.filter((note) => !isServiceFailure(note));
+    return { ...definition, notes: [...notes, ...failures] };
+  }
 
   async function makeFolders({ guest, definition, account }: Awaited<ReturnType<typeof placeOf>>, signal: AbortSignal) {
     for (const path of definition.folders) {

@@ -132,7 +132,17 @@ export function createEngine(options: {
   async function startMachine(row: OwnedRow, signal: AbortSignal) {
     const machine = await createMachine(row, sourceOf(row), signal);
     const isReady = row.prepared && !row.definition?.carried;
-    return transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    const running = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    // A machine that booted has nothing of what ran in it before.
+    if (running && isReady && running.definition?.services)
+      inBackground(running, (stop) => startServices(running, stop));
+    return running;
+  }
+
+  async function startServices(row: OwnedRow, signal: AbortSignal) {
+    const definition = await definitions.startServices(row, signal);
+    const updated = definition && (await store.update(row.id, { definition }));
+    if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
   }
 
   /** What the workspace had before, if it had a machine, is given up first; its timeline is kept. */
@@ -214,17 +224,21 @@ export function createEngine(options: {
     if (!definition || definition.isPrebuild || definition.problem) return;
     const bringsDotfiles = hasDotfilesToBring(definition);
     if (left.length === 0 && !bringsDotfiles) return;
-    const stop = new AbortController();
-    const work = async () => {
+    inBackground(row, async (signal) => {
       const names = [...left.map(({ hook }) => hook), ...(bringsDotfiles ? ["dotfiles" as const] : [])];
       const begun = { ...definition, done: [...definition.done, ...names] };
       await store.update(row.id, { definition: begun });
-      const { problem } = await definitions.runSteps(row, "background", stop.signal);
+      const { problem } = await definitions.runSteps(row, "background", signal);
       if (!problem) return;
       const updated = await store.update(row.id, { definition: { ...begun, problem } });
       if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
-    };
-    const done = work()
+    });
+  }
+
+  /** Work that nobody waits for. It ends with control. */
+  function inBackground(row: OwnedRow, work: (signal: AbortSignal) => Promise<void>) {
+    const stop = new AbortController();
+    const done = work(stop.signal)
       .catch((error: unknown) => log.info("steps were not run to their end", { workspaceId: row.id, error }))
       .finally(() => background.delete(stop));
     background.set(stop, done);
