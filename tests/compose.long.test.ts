@@ -95,7 +95,7 @@ volumes: {data: , shared: }
     expect(one.info.devcontainer).toMatchObject({
       problem: null,
       notes: ["failed: service broken: ended with code 4: no such disk"],
-      ports: [{ port: 7000, label: null }],
+      ports: [{ host: "store", port: 7000, label: null }],
     });
     const look = async (workspace: Workspace, script: string) => {
       const { stdout, stderr } = await workspace.exec(script, { timeoutMs: 60_000 });

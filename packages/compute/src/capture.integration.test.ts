@@ -495,7 +495,7 @@ test("a daemon that is killed while it captures loses nothing, and its guest goe
   await startWork(machine);
   machine.release();
   const program = fileURLToPath(new URL("testing/capture-child.ts", import.meta.url));
-  for (let round = 0; round < 8; round++) {
+  for (const round of [0, 2, 4, 7]) {
     const args = [program, guest.machinesDir, machine.id, guest.folder];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     // Somewhere in its second capture, or in the merging after its first.

@@ -29,6 +29,40 @@ export const workspaceState = z.enum([
 ]);
 export type WorkspaceState = z.infer<typeof workspaceState>;
 
+/** What is wrong with a definition, or with what it has run. */
+export const definitionProblem = z.object({
+  message: z.string(),
+  /** Where in the repository, as far as it can be told; line and column from 1. */
+  file: z.string().nullable(),
+  line: z.number().int().nullable(),
+  column: z.number().int().nullable(),
+});
+
+/** Who may open a port: whoever may open the workspace, everybody in its organisation, anybody. */
+export const portVisibility = z.enum(["private", "organisation", "public"]);
+export type PortVisibility = z.infer<typeof portVisibility>;
+
+/** What a definition says of ports ("Port attributes" of the specification); what it leaves to tools is absent. */
+export const portAttributes = z.object({
+  label: z.string().optional(),
+  protocol: z.enum(["http", "https"]).optional(),
+  onAutoForward: z.enum(["notify", "openBrowser", "openBrowserOnce", "openPreview", "silent", "ignore"]).optional(),
+  requireLocalPort: z.boolean().optional(),
+  elevateIfNeeded: z.boolean().optional(),
+});
+export type PortAttributes = z.infer<typeof portAttributes>;
+
+/** A port that a definition wants forwarded, with all that it says of it. */
+export const definedPort = portAttributes.extend({
+  /** `localhost` is the machine itself; other names are services beside it. */
+  host: z.string(),
+  port: z.number().int(),
+  label: z.string().nullable(),
+  /** What the definition proposes; absent: nothing. */
+  visibility: portVisibility.optional(),
+});
+export type DefinedPort = z.infer<typeof definedPort>;
+
 export const workspace = z.object({
   id: z.string(),
   name: workspaceName,
@@ -63,19 +97,21 @@ export const workspace = z.object({
       /** Relative to the repository; null when none could be chosen. */
       path: z.string().nullable(),
       /** Why the workspace is not, or not in all, what the file says; null when it is. */
-      problem: z
-        .object({
-          message: z.string(),
-          /** Where in the repository, as far as it can be told; line and column from 1. */
-          file: z.string().nullable(),
-          line: z.number().int().nullable(),
-          column: z.number().int().nullable(),
-        })
-        .nullable(),
+      problem: definitionProblem.nullable(),
+      /** What came of the steps for the last tool that attached, once they have ended; null: there were none. */
+      attached: z.object({ at: z.iso.datetime(), problem: definitionProblem.nullable() }).nullable(),
       /** What it asks for and a machine does not do. */
       notes: z.array(z.string()),
-      /** Of `forwardPorts`, with their labels. */
-      ports: z.array(z.object({ port: z.number().int(), label: z.string().nullable() })),
+      /** Of `forwardPorts` and `appPort`. */
+      ports: z.array(definedPort),
+      /** For whatever else listens: by port, `host:port`, range or regular expression of a command line, as in the file. */
+      portsAttributes: z.record(z.string(), portAttributes),
+      /** Of ports to which none of these applies. */
+      otherPortsAttributes: portAttributes,
+      /** Proposed for ports by number, also for such as are not in `ports`. */
+      portsVisibility: z.record(z.string(), portVisibility),
+      /** Of `customizations.vscode`: defaults of the editor below everybody's own settings, and extensions that are recommended. */
+      vscode: z.object({ settings: z.record(z.string(), z.unknown()), extensions: z.array(z.string()) }),
     })
     .nullable(),
   /** The page of this workspace. */

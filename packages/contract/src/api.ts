@@ -96,6 +96,17 @@ const workspaces = {
     })
     .input(ref.extend(s.rebuildWorkspace.shape))
     .output(s.workspace),
+  attach: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/attach",
+      summary: "A tool attaches: run what the repository's devcontainer.json has for that (postAttachCommand)",
+      description:
+        "In the background; what came of it stands in `devcontainer.attached`, and an event tells it. `runs` is false when there is nothing to run.",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(z.object({ runs: z.boolean() })),
   exec: oc
     .route({
       method: "POST",

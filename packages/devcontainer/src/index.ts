@@ -75,7 +75,7 @@ export {
 export { type HookCommand, type MergedConfig, type MergeInput, mergeConfig } from "./merge.ts";
 export { type Mount, parseMount } from "./mounts.ts";
 export { type ParsedConfig, type ParseOptions, parseConfig } from "./parse.ts";
-export { attributesOf, type ForwardedPort, parseForwardedPort } from "./ports.ts";
+export { attributesOf, type ForwardedPort, parseForwardedPort, portsToForward } from "./ports.ts";
 export type { Problem, Severity } from "./problem.ts";
 export { type ContainerSource, sourceOf } from "./source.ts";
 export {
@@ -92,4 +92,5 @@ export {
   substituteContainer,
   substituteLocal,
 } from "./variables.ts";
+export { type VscodeCustomizations, vscodeOf } from "./vscode.ts";
 export { type ResolvedWorkspace, type WorkspaceOptions, workspaceOf } from "./workspace.ts";

@@ -136,6 +136,12 @@ describe("bad input is explained", () => {
       ],
     ],
     [
+      { image: "x", appPort: ["8080:3000", "web", "${localEnv:PORT}:3000"] },
+      [
+        '1:37 error appPort[1]: is "web": must be a port from 1 to 65535, or ports to publish such as "8080:3000", at most 100 of them',
+      ],
+    ],
+    [
       { image: "x", userEnvProbe: "loginshell" },
       [
         '1:29 error userEnvProbe: is "loginshell": must be one of "none", "loginShell", "loginInteractiveShell", "interactiveShell"; did you mean "loginShell"?',

@@ -222,6 +222,15 @@ export class Workspace {
   }
 
   /**
+   * For tools that people work with: runs what its repository's `devcontainer.json` has for each that attaches, in the
+   * background; false when there is nothing. What came of it is in `info.devcontainer.attached` some time later.
+   */
+  async attach(): Promise<boolean> {
+    const context = { timeoutMs: wakeTimeoutMs };
+    return (await this.connection.api.workspaces.attach({ workspace: this.id }, { context })).runs;
+  }
+
+  /**
    * Makes workspaces that go on from this one as it is now, its processes included, or from one of its snapshots. Each
    * has a name, an identity and an environment of its own, and succeeds or fails by itself.
    */

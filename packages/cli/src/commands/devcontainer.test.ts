@@ -43,7 +43,7 @@ const definition = `// The whole team's.
   "portsAttributes": { "3000": { "label": "web" } },
   "hostRequirements": { "cpus": 4, "memory": "8gb", "gpu": "optional" },
   "remoteUser": "dev",
-  "secrets": { "TOKEN": { "description": "for the tests" } },
+  "secrets": { "TOKEN": { "description": "for the tests", "documentationUrl": "https://docs.example/token" } },
   "customizations": { "dormouse": {
     "prebuild": { "trigger": ["push", { "cron": "0 3 * * 1" }], "ttl": "14d" },
     "egress": { "allow": ["registry.example"] },
@@ -78,7 +78,7 @@ test("sums up what a valid definition asks for", async () => {
                db:5432
   needs        4 processors, 8 GiB of memory, a graphics processor if there is one
   user         dev
-  secrets      TOKEN: for the tests
+  secrets      TOKEN: for the tests (https://docs.example/token)
   dormouse     prebuild on push, cron 0 3 * * 1, kept 14d
                asks for egress to registry.example
                port 3000 is organisation

@@ -14,10 +14,12 @@ import {
   type MergedConfig,
   mergeConfig,
   type ParsedHostRequirements,
-  parseForwardedPort,
   parseHostRequirements,
+  portsToForward,
   sourceOf,
   usersOf,
+  type VscodeCustomizations,
+  vscodeOf,
 } from "@dormouse/devcontainer";
 
 /** What a definition asks for, as far as it can be told without fetching images and features. */
@@ -33,8 +35,9 @@ export interface DefinitionSummary {
   /** Absent where the image decides. */
   users: { containerUser?: string; remoteUser?: string };
   /** Secrets that are recommended; nothing is known of their values. */
-  secrets: { name: string; description?: string }[];
+  secrets: { name: string; description?: string; documentationUrl?: string }[];
   customizations: DormouseCustomizations;
+  vscode: VscodeCustomizations;
 }
 
 /** Sums up a valid definition. */
@@ -59,11 +62,12 @@ export function summarize(
       known: localFeatures.has(reference.text),
     })),
     lifecycle: lifecyclePlan(merged),
-    ports: portsOf(merged),
+    ports: portsOf(merged, config),
     hostRequirements: parseHostRequirements(merged.hostRequirements),
     users: knownUsers(merged),
     secrets: Object.entries(config.secrets ?? {}).map(([name, secret]) => ({ name, ...secret })),
     customizations: customizationsOf(merged),
+    vscode: vscodeOf(merged),
   };
 }
 
@@ -89,9 +93,8 @@ function orderOf(
   });
 }
 
-function portsOf(merged: MergedConfig): DefinitionSummary["ports"] {
-  return merged.forwardPorts.map((entry) => {
-    const port = parseForwardedPort(entry);
+function portsOf(merged: MergedConfig, config: DevcontainerConfig): DefinitionSummary["ports"] {
+  return portsToForward({ forwardPorts: merged.forwardPorts, appPort: config.appPort }).map((port) => {
     const { label } = attributesOf(merged, port);
     return label === undefined ? port : { ...port, label };
   });
@@ -118,7 +121,8 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
     ],
     ["needs", describeRequirements(summary.hostRequirements)],
     ["user", [users.remoteUser ?? users.containerUser ?? "the image's"]],
-    ["secrets", summary.secrets.map(({ name, description }) => (description ? `${name}: ${description}` : name))],
+    ["secrets", summary.secrets.map(describeSecret)],
+    ["vscode", describeVscode(summary.vscode)],
     ["dormouse", describeCustomizations(summary.customizations)],
   ];
   return sections.filter(([, lines]) => lines.length > 0);
@@ -169,6 +173,20 @@ function describeRequirements(needs: ParsedHostRequirements): string[] {
   if (needs.gpu !== "none")
     parts.push(needs.gpu === "required" ? "a graphics processor" : "a graphics processor if there is one");
   return parts.length === 0 ? [] : [parts.join(", ")];
+}
+
+function describeSecret({ name, description, documentationUrl }: DefinitionSummary["secrets"][number]): string {
+  return [description ? `${name}: ${description}` : name, ...(documentationUrl ? [`(${documentationUrl})`] : [])].join(
+    " ",
+  );
+}
+
+function describeVscode({ settings, extensions }: VscodeCustomizations): string[] {
+  const names = Object.keys(settings);
+  return [
+    ...(names.length > 0 ? [`sets ${names.join(", ")}`] : []),
+    ...(extensions.length > 0 ? [`recommends ${extensions.join(", ")}`] : []),
+  ];
 }
 
 function describeCustomizations({ prebuild, dotfiles, egress, ports }: DormouseCustomizations): string[] {

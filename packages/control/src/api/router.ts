@@ -51,6 +51,7 @@ export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota
       rebuild: w.rebuild.handler(({ context, input: { workspace, ...request } }) =>
         workspaces.rebuild(context.actor, workspace, request),
       ),
+      attach: w.attach.handler(({ context, input }) => workspaces.attach(context.actor, input.workspace)),
       exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
         workspaces.exec(context.actor, workspace, request, signal),
       ),

@@ -10,8 +10,9 @@ import {
   remoteEnvironment,
   substituteLocal,
   type UserEnvProbe,
+  type VscodeCustomizations,
 } from "@dormouse/devcontainer";
-
+import { noPortRules, type PortRules } from "./ports.ts";
 import type { Services } from "./services.ts";
 
 /** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
@@ -61,12 +62,16 @@ export interface Definition {
   entrypoints: string[];
   /** Folders that must be there. */
   folders: string[];
-  ports: { port: number; label: string | null }[];
+  ports: PortRules;
+  /** What it asks of an editor. */
+  vscode: VscodeCustomizations;
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
   /** What runs beside it in its machine; null: nothing. */
   services: Services | null;
+  /** What came of the last tool that attached, and when; null: none has yet, or there is nothing to run for one. */
+  attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
   /** The repository lies in what the machine starts from. */
@@ -86,7 +91,15 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
   return {
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
-    ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
+    ...{
+      ports: noPortRules,
+      vscode: { settings: {}, extensions: [] },
+      notes: [],
+      problem: null,
+      attached: null,
+      carried: false,
+      done: [],
+    },
     ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
   };
 }

@@ -49,7 +49,11 @@ test("an image makes another machine, in which the folder is carried and the com
   expect(workspace).toMatchObject({
     state: "running",
     folder: "/workspaces/app",
-    devcontainer: { path: ".devcontainer.json", problem: null, ports: [{ port: 3000, label: null }] },
+    devcontainer: {
+      path: ".devcontainer.json",
+      problem: null,
+      ports: [{ host: "localhost", port: 3000, label: null }],
+    },
   });
   const id = String(workspace.id);
   expect(host.created).toMatchObject([
@@ -85,6 +89,36 @@ test("the next workspace of the repository starts there at once, and is told not
   host.created.length = 0;
   expect((await open("again", {})).devcontainer).toMatchObject({ path: ".devcontainer.json" });
   expect(host.created.map(({ template }) => template)).toEqual([`image-of-registry.example/again@${digest}`, "base"]);
+});
+
+test("ports are told with all that the file says of them, for whoever's workspace it is", async () => {
+  const attributes = { label: "web of ${localEnv:TEAM:nobody}", protocol: "https", onAutoForward: "openPreview" };
+  const definition = {
+    forwardPorts: [3000, "db:5432"],
+    appPort: ["8080:80", "${localEnv:ADMIN:9000}"],
+    portsAttributes: { "3000": attributes, "80-90": { requireLocalPort: true }, "db:5432": { label: "database" } },
+    otherPortsAttributes: { onAutoForward: "ignore", elevateIfNeeded: true },
+    customizations: {
+      dormouse: { ports: { "3000": { visibility: "public" }, "4000": { visibility: "organisation" } } },
+    },
+  };
+  const web = { ...attributes, label: "web of nobody" };
+  const expected = {
+    ports: [
+      { host: "localhost", port: 3000, ...web, visibility: "public" },
+      { host: "db", port: 5432, label: "database" },
+      { host: "localhost", port: 80, label: null, requireLocalPort: true },
+      { host: "localhost", port: 9000, label: null, onAutoForward: "ignore", elevateIfNeeded: true },
+    ],
+    portsAttributes: { ...definition.portsAttributes, "3000": web },
+    otherPortsAttributes: { onAutoForward: "ignore", elevateIfNeeded: true },
+    portsVisibility: { "3000": "public", "4000": "organisation" },
+  };
+  expect((await open("ports", definition)).devcontainer).toMatchObject(expected);
+  const other = await open("ports", definition, { env: { TEAM: "us", ADMIN: "9001" } });
+  expect(other.devcontainer).toMatchObject({
+    ports: [{ label: "web of us" }, { port: 5432 }, { port: 80 }, { port: 9001 }],
+  });
 });
 
 test("a start that is gone from the host is forgotten", async () => {
@@ -157,7 +191,7 @@ test("of a Compose file one service is the workspace, and the images of the othe
     ...{ state: "running", folder: "/src" },
     devcontainer: {
       problem: null,
-      ports: [{ port: 80, label: null }],
+      ports: [{ host: "db", port: 80, label: null }],
       notes: [
         "compose.yml:3: services.db.mem_limit has no effect: services share the processors and the memory of their machine",
         // Nothing runs here that could be podman.
@@ -205,7 +239,7 @@ test("a lock file holds features to what it says", async () => {
 
 test("what is recommended and missing, and what a machine does not do, is noted", async () => {
   const definition = {
-    secrets: { NPM_TOKEN: { description: "Reads packages." }, GIVEN: {} },
+    secrets: { NPM_TOKEN: { description: "Reads packages.", documentationUrl: "https://docs.example/npm" }, GIVEN: {} },
     initializeCommand: "echo host",
     mounts: ["source=/home,target=/host-home,type=bind"],
   };
@@ -215,7 +249,7 @@ test("what is recommended and missing, and what a machine does not do, is noted"
     notes: [
       "mounts: nothing is mounted at /host-home: a machine has no folder of its host's",
       "initializeCommand: not run: it is meant for the host, which runs no command of a repository",
-      "secrets: NPM_TOKEN (Reads packages) is recommended and not set: create the workspace with -e NPM_TOKEN=…",
+      "secrets: NPM_TOKEN (Reads packages; https://docs.example/npm) is recommended and not set: create the workspace with -e NPM_TOKEN=…",
     ],
   });
 });
@@ -275,4 +309,58 @@ test("a rebuild makes the machine anew and keeps the timeline", async () => {
   expect(anew.body).toMatchObject({ state: "running", devcontainer: { problem: null } });
   expect(host.created).toMatchObject([{ workspaceId: id, generation: 3 }]);
   expect((await call("GET", `/api/workspaces/${id}/snapshots`)).body.snapshots).toMatchObject([{ name: "before" }]);
+});
+
+test("what a tool is to have run is run each time one attaches, image and features first, after all that is still run", async () => {
+  const { host } = platform;
+  host.features.set("attached", { id: "attached", version: "1.0.0", postAttachCommand: "of the feature" });
+  const workspace = await open("attached", {
+    features: { "registry.example/features/attached:1": {} },
+    userEnvProbe: "none",
+    postStartCommand: "start",
+    postAttachCommand: { web: "of the file" },
+  });
+  const attach = async () => (await call("POST", `/api/workspaces/${workspace.id}/attach`)).body;
+  const ran = () => host.executed.flatMap((line) => /sh -c (start|of .*)$/.exec(line)?.[1] ?? []);
+  expect(await attach()).toEqual({ runs: true });
+  await vi.waitFor(() => expect(ran()).toEqual(["start", "of the feature", "of the file"]));
+  const attached = async () => {
+    const { devcontainer } = (await call("GET", `/api/workspaces/${workspace.id}`)).body;
+    return (devcontainer as { attached: { at: string; problem: unknown } | null }).attached;
+  };
+  await vi.waitFor(async () => expect(await attached()).toMatchObject({ problem: null }));
+  await attach();
+  await vi.waitFor(() => expect(ran().slice(3)).toEqual(["of the feature", "of the file"]));
+});
+
+test("a command for tools that fails is told, keeps nobody out and is tried again by the next", async () => {
+  const { host } = platform;
+  const definition = { userEnvProbe: "none", postAttachCommand: "exit 7" };
+  const workspace = await open("not-attached", definition);
+  const path = `/api/workspaces/${workspace.id}`;
+  for (const time of [1, 2]) {
+    await call("POST", `${path}/attach`);
+    await vi.waitFor(() => expect(host.executed.filter((line) => line.endsWith("exit 7"))).toHaveLength(time));
+  }
+  await vi.waitFor(async () =>
+    expect((await call("GET", path)).body).toMatchObject({
+      ...{ state: "running", reason: null },
+      devcontainer: {
+        problem: null,
+        attached: { problem: { message: "postAttachCommand ended with code 7: said so", file: ".devcontainer.json" } },
+      },
+    }),
+  );
+  expect((await call("GET", `${path}/logs`)).body.setup).toContain("=== postAttachCommand");
+});
+
+test("nothing is run for a tool where the definition has nothing, or is not applied", async () => {
+  const attach = async ({ id }: Record<string, unknown>) => (await call("POST", `/api/workspaces/${id}/attach`)).body;
+  expect(await attach(await open("plain-attach", {}))).toEqual({ runs: false });
+  const { host } = platform;
+  const broken = await open("broken-attach", { onCreateCommand: "exit 3", postAttachCommand: "attach" });
+  await attach(broken);
+  await attach(broken);
+  expect(host.executed.filter((line) => line.endsWith("sh -c attach"))).toEqual([]);
+  expect((await call("POST", "/api/workspaces/nothing/attach")).status).toBe(404);
 });

@@ -5,7 +5,14 @@ import { findAccount } from "./accounts.ts";
 import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
 import type { Carrier } from "./carry.ts";
-import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
+import {
+  type Definition,
+  type DefinitionProblem,
+  isSameStart,
+  type MachineStart,
+  openDefinition,
+  problemOf,
+} from "./definition.ts";
 import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
@@ -13,6 +20,7 @@ import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
 import { isServiceFailure, startServices } from "./services.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
+import { stepsOfAttach, stepsOfMachine } from "./steps.ts";
 import { toolSteps } from "./tools.ts";
 
 /** What looking at a workspace's definition leads to. */
@@ -46,8 +54,10 @@ export interface Definitions {
    * step that failed is its problem, and ends all that follow.
    */
   runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
-  /** Starts what is not running of its services. Answers the definition, whose notes tell what failed. */
-  startServices(row: OwnedRow, signal: AbortSignal): Promise<Definition | null>;
+  /** Starts what is not running of its services. Answers the notes of the definition, which tell what failed. */
+  startServices(row: OwnedRow, signal: AbortSignal): Promise<string[]>;
+  /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
+  runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
   /** What the repository's last workspace came to, to begin with. */
   guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
@@ -178,10 +188,10 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
 
     async runSteps(row, which, signal) {
       let definition = row.definition ?? openDefinition(null);
-      const due = definition.steps.filter(({ hook, blocking, occasions }) => {
+      const due = stepsOfMachine(definition).filter(({ hook, blocking, occasions }) => {
         if (definition.done.includes(hook)) return false;
         if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
-        return blocking === (which === "blocking") && (occasions.includes("create") || occasions.includes("start"));
+        return blocking === (which === "blocking");
       });
       const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
@@ -215,9 +225,25 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     },
 
     async startServices(row, signal) {
-      if (!row.definition?.services) return row.definition;
+      const definition = row.definition ?? openDefinition(null);
       await using file = logs.open(row.id);
-      return await withServices(row.definition, row, watcherOf(row, file), signal);
+      return (await withServices(definition, row, watcherOf(row, file), signal)).notes;
+    },
+
+    async runAttachSteps(row, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const watcher = watcherOf(row, file);
+      try {
+        const place = await placeOf(row, definition, signal);
+        const env = await hookEnvironment(place, watcher, signal);
+        for (const step of stepsOfAttach(definition)) await runStep(place, step, env, watcher, signal);
+        return null;
+      } catch (error) {
+        if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
+        watcher.onLog(DormouseError.from(error).message);
+        return problemOf(error, definition.path);
+      }
     },
 
     async guess(key, isPrebuild) {
@@ -226,7 +252,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       if (!recent || recent.definition.start === null) return undefined;
       const { definition, folder } = recent;
       return {
-        definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null, isPrebuild },
+        definition: {
+          ...definition,
+          stage: "guessed",
+          carried: false,
+          done: [],
+          problem: null,
+          attached: null,
+          isPrebuild,
+        },
         folder,
       };
     },

@@ -3,7 +3,6 @@ import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
-  attributesOf,
   type ComposeService,
   composeFolder,
   customizationsOf,
@@ -30,7 +29,9 @@ import {
   parseMount,
   serviceRuns,
   sourceOf,
+  substituteLocal,
   usersOf,
+  vscodeOf,
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
@@ -38,6 +39,7 @@ import type { ComposeSource } from "./compose-source.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
 import type { DockerfileSource } from "./dockerfile-source.ts";
+import { portRulesOf } from "./ports.ts";
 import type { DefinitionFile, FeatureFile } from "./read.ts";
 import { type Services, serviceImageName } from "./services.ts";
 
@@ -76,7 +78,16 @@ export interface ResolvedDefinition {
   /** All of the definition but its start. */
   definition: Omit<
     Definition,
-    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+    | "start"
+    | "imageEnv"
+    | "stage"
+    | "wanted"
+    | "carried"
+    | "done"
+    | "attached"
+    | "template"
+    | "hasRepository"
+    | "isPrebuild"
   >;
 }
 
@@ -133,8 +144,9 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
   const resources = await fitResources(host, merged, options.resources, signal);
   const mounts = merged.mounts.map(parseMount);
   const { folder, notes } = placeOf(file, owner);
-  const ports = merged.forwardPorts.map(parseForwardedPort);
-  const services = compose ? await resolveServices(options, compose, { folder, forwarded: ports }) : null;
+  const forwarded = merged.forwardPorts.map(parseForwardedPort);
+  const services = compose ? await resolveServices(options, compose, { folder, forwarded }) : null;
+  const customizations = customizationsOf(merged);
   return {
     image,
     imageEnv: image ? image.env : await baseEnvironment(options),
@@ -161,16 +173,14 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       folders: [...mounts, ...(compose?.plan.workspace.mounts ?? [])]
         .filter(({ type }) => type !== "bind")
         .map(({ target }) => target),
-      ports: ports.flatMap((port) => {
-        const isHere = port.host === "localhost" || compose?.plan.services.some(({ name }) => name === port.host);
-        return isHere ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
-      }),
+      ports: portRulesOf(merged, config, customizations),
       services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
-      dotfiles: customizationsOf(merged).dotfiles ?? null,
+      vscode: vscodeOf(merged),
+      dotfiles: customizations.dotfiles ?? null,
       notes: [
         ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
         ...notes,
-        ...notesOf(merged, mounts),
+        ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
       ],
       problem: null,
@@ -265,7 +275,7 @@ async function resolveImage(
   written: string,
 ): Promise<ResolvedImage> {
   // The one property of these that decides what is pulled may have variables too.
-  const reference = substituteImage(written, owner);
+  const reference = substituteLocal(written, variablesOf(owner));
   onProgress({ step: "image", message: `Asking for the image ${reference}` });
   const image = await remote(host.calls.images.resolve({ reference }, { signal }));
   return { ...image, exact: `${withoutTag(reference)}@${image.digest}` };
@@ -278,12 +288,6 @@ async function baseEnvironment({ guest, signal }: ResolveOptions): Promise<Recor
     .toString("utf8")
     .matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
   return Object.fromEntries([...lines].map(([, name = "", value = ""]) => [name, value]));
-}
-
-function substituteImage(written: string, owner: VariableOwner): string {
-  return written.replace(/\$\{localEnv:([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}/g, (_, name: string, fallback = "") =>
-    owner.env[name] !== undefined ? owner.env[name] : fallback,
-  );
 }
 
 /** The repository of a reference: what stands before tag and digest. */
@@ -406,10 +410,13 @@ async function fitResources(
 }
 
 /** A volume is a folder of the machine's own drive; nothing of a host can be mounted. */
-function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
+function notesOf({ runArgs = [] }: DevcontainerConfig, merged: MergedConfig, mounts: readonly Mount[]): string[] {
   const binds = mounts.filter(({ type }) => type === "bind");
   return [
     ...binds.map(({ target }) => `mounts: nothing is mounted at ${target}: a machine has no folder of its host's`),
+    ...(runArgs.length === 0
+      ? []
+      : [`runArgs: not used (${runArgs.join(" ")}): a machine is started by no container tool`]),
     ...(merged.initializeCommand === undefined
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),
@@ -420,8 +427,11 @@ function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
 function missingSecrets({ secrets = {} }: DevcontainerConfig, { env }: VariableOwner): string[] {
   return Object.entries(secrets)
     .filter(([name]) => env[name] === undefined)
-    .map(([name, { description }]) => {
-      const what = description ? ` (${description.trim().replace(/\s+/g, " ").replace(/\.$/, "")})` : "";
+    .map(([name, { description = "", documentationUrl = "" }]) => {
+      const said = [description.trim().replace(/\s+/g, " ").replace(/\.$/, ""), documentationUrl.trim()].filter(
+        Boolean,
+      );
+      const what = said.length > 0 ? ` (${said.join("; ")})` : "";
       return `secrets: ${name}${what} is recommended and not set: create the workspace with -e ${name}=…`;
     });
 }

@@ -70,6 +70,7 @@ export function templateBaker(options: {
         hasRepository: repository !== null,
         isPrebuild: false,
         carried: false,
+        attached: null,
       };
       const template = { name, ownerId: actor.userId, workspaceId, snapshotId: snapshot.id };
       const version = await store.add({ ...template, definition, repository, ref, folder });

@@ -25,6 +25,8 @@ export interface SimulatedHost extends AsyncDisposable {
   snapshots: Map<string, SnapshotInfo[]>;
   /** Commands that were sent to machines. */
   executed: string[];
+  /** The environments of commands that were started, in order. */
+  environments: Record<string, string>[];
   /** What machines were created with, in order. */
   created: MachineOrder[];
   /** Files that every machine has, by path. */
@@ -58,6 +60,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const snapshots = new Map<string, SnapshotInfo[]>();
   const watchers = new Set<(machine: MachineInfo) => void>();
   const executed: string[] = [];
+  const environments: Record<string, string>[] = [];
   const created: MachineOrder[] = [];
   const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
   const ended = new Map<string, number>();
@@ -288,6 +291,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       start: guest.exec.start.handler(({ input }) => {
         const line = [input.command].flat().join(" ");
         executed.push(`${input.user ?? "nobody"} in ${input.cwd ?? "nowhere"}: ${line}`);
+        environments.push(input.env ?? {});
         const processId = `p-${executed.length}`;
         ended.set(processId, Number(/exit (\d+)$/.exec(line)?.[1] ?? 0));
         return { processId, pid: 1, command: input.command, startedMs: Date.now(), exitCode: null };
@@ -313,6 +317,10 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       }),
       write: guest.files.write.handler(({ input }) => {
         files.set(input.path, Buffer.from(input.content, "base64").toString("utf8"));
+        return entryOf(files, input.path);
+      }),
+      makeDirectory: guest.files.makeDirectory.handler(({ input }) => {
+        executed.push(`mkdir ${input.path}`);
         return entryOf(files, input.path);
       }),
       remove: guest.files.remove.handler(({ input }) => {
@@ -368,6 +376,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     machines,
     snapshots,
     executed,
+    environments,
     created,
     files,
     features,

@@ -3,8 +3,10 @@ import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contrac
 import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
+import { hasAttachSteps, stepsOfMachine } from "../definitions/steps.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
+import { createBackground } from "./background.ts";
 import type { Changes } from "./changes.ts";
 import { type Credential, cloneRepository } from "./clone.ts";
 import type { Meter } from "./meter.ts";
@@ -46,6 +48,11 @@ export interface Engine {
   recover(row: OwnedRow): Promise<OwnedRow | undefined>;
   /** Gives up the step that is under way, because the row says something else by now. */
   interrupt(id: string): void;
+  /**
+   * A tool attaches to a running workspace: what its definition has for that is run in the background, after whatever is
+   * still run there. False when there is nothing to run.
+   */
+  attach(row: OwnedRow): boolean;
   /** Kept in memory only, until the repository is there. */
   lendCredential(id: string, credential: Credential): void;
   /** Interrupts everything and waits until it stands still. */
@@ -78,7 +85,9 @@ export function createEngine(options: {
   const { store, definitions, templates, host, changes, view, meter, sightings, log } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
-  const background = new Map<AbortController, Promise<void>>();
+  const background = createBackground(log);
+  /** Workspaces in which the steps of a tool are about to be run. */
+  const attaching = new Set<string>();
   let stopped = false;
 
   /** The last reading of a machine that stops running: what came since the last minute's. */
@@ -134,15 +143,12 @@ export function createEngine(options: {
     const isReady = row.prepared && !row.definition?.carried;
     const running = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
     // A machine that booted has nothing of what ran in it before.
-    if (running && isReady && running.definition?.services)
-      inBackground(running, (stop) => startServices(running, stop));
+    if (running && isReady && running.definition?.services) {
+      background.run(row.id, async (stop) =>
+        tellDefinition(running, { notes: await definitions.startServices(running, stop) }),
+      );
+    }
     return running;
-  }
-
-  async function startServices(row: OwnedRow, signal: AbortSignal) {
-    const definition = await definitions.startServices(row, signal);
-    const updated = definition && (await store.update(row.id, { definition }));
-    if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
   }
 
   /** What the workspace had before, if it had a machine, is given up first; its timeline is kept. */
@@ -220,28 +226,40 @@ export function createEngine(options: {
   /** Steps that nobody waits for. Each is begun once: whether it got to its end cannot be known after a restart of control. */
   function runInBackground(row: OwnedRow) {
     const { definition } = row;
-    const left = definition?.steps.filter(({ blocking, hook }) => !blocking && !definition.done.includes(hook)) ?? [];
     if (!definition || definition.isPrebuild || definition.problem) return;
+    const left = stepsOfMachine(definition).filter(
+      ({ blocking, hook }) => !blocking && !definition.done.includes(hook),
+    );
     const bringsDotfiles = hasDotfilesToBring(definition);
     if (left.length === 0 && !bringsDotfiles) return;
-    inBackground(row, async (signal) => {
+    background.run(row.id, async (signal) => {
       const names = [...left.map(({ hook }) => hook), ...(bringsDotfiles ? ["dotfiles" as const] : [])];
-      const begun = { ...definition, done: [...definition.done, ...names] };
-      await store.update(row.id, { definition: begun });
+      await store.patchDefinition(row, { done: [...definition.done, ...names] });
       const { problem } = await definitions.runSteps(row, "background", signal);
-      if (!problem) return;
-      const updated = await store.update(row.id, { definition: { ...begun, problem } });
-      if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
+      if (problem) await tellDefinition(row, { problem });
     });
   }
 
-  /** Work that nobody waits for. It ends with control. */
-  function inBackground(row: OwnedRow, work: (signal: AbortSignal) => Promise<void>) {
-    const stop = new AbortController();
-    const done = work(stop.signal)
-      .catch((error: unknown) => log.info("steps were not run to their end", { workspaceId: row.id, error }))
-      .finally(() => background.delete(stop));
-    background.set(stop, done);
+  /** Writes what came of steps, unless the machine in which they ran is no longer the workspace's, and tells it. */
+  async function tellDefinition(row: OwnedRow, patch: Partial<Definition>) {
+    const updated = await store.patchDefinition(row, patch);
+    if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
+  }
+
+  function attach({ id, definition }: OwnedRow): boolean {
+    if (!definition || !hasAttachSteps(definition)) return false;
+    // Several pages that open at once are one tool: only what comes when the steps have begun has them run again.
+    if (attaching.has(id)) return true;
+    attaching.add(id);
+    background.run(id, async (signal) => {
+      attaching.delete(id);
+      // As what ran before has left it: after a step that failed, none that follows is run.
+      const row = await store.byId(id);
+      if (row?.state !== "running" || !row.definition || row.definition.problem) return;
+      const problem = await definitions.runAttachSteps(row, signal);
+      await tellDefinition(row, { attached: { at: new Date().toISOString(), problem } });
+    });
+    return true;
   }
 
   // One step per state that is not settled; each can be repeated, and gives the row it led to, if it could write it.
@@ -382,14 +400,15 @@ export function createEngine(options: {
       return own.promise;
     },
     isDriven: (id) => drives.has(id),
+    attach,
     interrupt: (id) => drives.get(id)?.step.abort(new DormouseError("aborted", "something else was asked for")),
     lendCredential: (id, credential) => void credentials.set(id, credential),
     async stop() {
       stopped = true;
       const all = [...drives.values()];
       for (const { step } of all) step.abort(new DormouseError("unavailable", "control is stopping"));
-      for (const begun of background.keys()) begun.abort(new DormouseError("unavailable", "control is stopping"));
-      await Promise.allSettled([...all.map(({ promise }) => promise), ...background.values()]);
+      const ended = background.stop(new DormouseError("unavailable", "control is stopping"));
+      await Promise.allSettled([...all.map(({ promise }) => promise), ended]);
     },
   };
 }

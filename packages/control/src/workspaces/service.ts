@@ -78,6 +78,8 @@ export interface WorkspaceService {
    * the repository's folder is what the definition makes of it.
    */
   rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
+  /** A tool attaches, and wakes it if it sleeps: whether something is run for it, in the background. */
+  attach(actor: Actor, reference: string): Promise<{ runs: boolean }>;
   exec(
     actor: Actor,
     reference: string,
@@ -401,6 +403,9 @@ export function workspaceService(options: {
       // One after the other: each is there in a moment, and together they would only wait for the same processors.
       for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
       return { snapshot: toSnapshot(snapshot), forks };
+    },
+    async attach(actor, reference) {
+      return { runs: engine.attach(await running(actor, reference)) };
     },
     async exec(actor, reference, request, signal) {
       const row = await running(actor, reference);

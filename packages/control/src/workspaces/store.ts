@@ -1,8 +1,9 @@
 import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
-import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, inArray, isNotNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { transitions, users, workspaces } from "../database/schema.ts";
+import type { Definition } from "../definitions/definition.ts";
 import type { Metered } from "./meter.ts";
 import { assertTransition, settledStates } from "./states.ts";
 import type { OwnedRow, WorkspaceRow } from "./view.ts";
@@ -59,11 +60,13 @@ export interface WorkspaceStore {
   update(
     id: string,
     patch: Partial<
-      Pick<
-        WorkspaceRow,
-        "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince" | "definition"
-      >
+      Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince">
     >,
+  ): Promise<OwnedRow | undefined>;
+  /** Of the definition of a workspace that has still the same machine; undefined when it has another, or none. */
+  patchDefinition(
+    seen: Pick<WorkspaceRow, "id" | "generation">,
+    patch: Partial<Definition>,
   ): Promise<OwnedRow | undefined>;
   remove(id: string): Promise<void>;
   history(id: string): Promise<Transition[]>;
@@ -166,6 +169,15 @@ export function workspaceStore(db: Database): WorkspaceStore {
         await refusingTakenNames(patch.name, () => db.update(workspaces).set(patch).where(eq(workspaces.id, id)));
       }
       return byId(id);
+    },
+    async patchDefinition({ id, generation }, patch) {
+      const definition = sql`${workspaces.definition} || ${JSON.stringify(patch)}::jsonb`;
+      const rows = await db
+        .update(workspaces)
+        .set({ definition })
+        .where(and(eq(workspaces.id, id), eq(workspaces.generation, generation), isNotNull(workspaces.definition)))
+        .returning({ id: workspaces.id });
+      return rows.length === 0 ? undefined : await byId(id);
     },
     async remove(id) {
       await db.delete(workspaces).where(and(eq(workspaces.id, id), eq(workspaces.state, "deleting")));

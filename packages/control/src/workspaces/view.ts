@@ -1,6 +1,8 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
+import { substituteLocal } from "@dormouse/devcontainer";
 import type { workspaces } from "../database/schema.ts";
-import type { Definition } from "../definitions/definition.ts";
+import { type Definition, type VariableOwner, variablesOf } from "../definitions/definition.ts";
+import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
 export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
@@ -40,16 +42,18 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
       row.sourceWorkspace !== null && row.sourceSnapshot !== null
         ? { workspaceId: row.sourceWorkspace, id: row.sourceSnapshot }
         : null,
-    devcontainer: row.definition && toDevcontainer(row.definition),
+    devcontainer: row.definition && toDevcontainer(row.definition, row),
     // By id: a renamed workspace keeps its address.
     url: `${publicUrl}/w/${row.id}`,
   };
 }
 
 /** Null when the repository has no definition. */
-function toDevcontainer({ path, problem, notes, ports, stage }: Definition): Workspace["devcontainer"] {
+function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
+  const { path, problem, attached, notes, ports, stage } = definition;
+  const vscode = substituteLocal(definition.vscode, variablesOf(owner));
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, notes, ports };
+  return { path, problem, attached, notes, ...portsOf(ports, owner), vscode };
 }
 
 /** What the API shows of a snapshot. */

@@ -20,7 +20,14 @@ export async function registerDormouseExtension(): Promise<Api> {
       displayName: "Dormouse",
       version: "1.0.0",
       engines: { vscode: "*" },
-      enabledApiProposals: ["textSearchProvider2", "fileSearchProvider2", "scmActionButton", "scmValidation"],
+      enabledApiProposals: [
+        "textSearchProvider2",
+        "fileSearchProvider2",
+        "scmActionButton",
+        "scmValidation",
+        "timeline",
+        "contribDiffEditorGutterToolBarMenus",
+      ],
       contributes: {
         commands: contributions.flatMap(({ commands }) => commands),
         keybindings: contributions.flatMap(({ keybindings }) => keybindings),
