@@ -24,6 +24,7 @@ const commandTimeoutMs = 3 * 60_000;
 const leastWaitMs = 60_000;
 const mostWaitMs = 10 * 60_000;
 const shownLines = 10;
+const lineCharacters = 500;
 const logLines = 2000;
 /** How lines begin that tell of one that failed. */
 const failureMark = "failed: ";
@@ -78,6 +79,7 @@ fi
 exec $p run --detach --replace --pull=never --name "$name" --label "dormouse.hash=$hash" "$@" >/dev/null`,
   state: `$p container inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$1"`,
   health: `$p healthcheck run "$1" >/dev/null`,
+  checks: `$p container inspect --format '{{with .State.Health}}{{range .Log}}{{.Output}}{{end}}{{end}}' "$1"`,
   logs: `$p logs --tail "$2" "$1" 2>&1`,
 } as const;
 
@@ -209,7 +211,6 @@ class Engine {
     const waitMs = isHealth ? Math.min(mostWaitMs, Math.max(leastWaitMs, asked)) : mostWaitMs;
     const endMs = performance.now() + waitMs;
     const pauseMs = Math.min(2000, Math.max(200, check?.intervalMs ?? 1000));
-    let said = "";
     for (;;) {
       const { state, exitCode } = await this.#state(name);
       if (state === "exited" && (isHealth || exitCode !== 0)) throw await this.#ended(name, exitCode);
@@ -217,15 +218,17 @@ class Engine {
       if (isHealth) {
         const health = await this.ask("health", [name]);
         if (health.exitCode === 0) return;
-        said = health.stderr.trim().split("\n").at(-1) ?? "";
-        if (/has no defined healthcheck/.test(said)) return;
+        if (/has no defined healthcheck/.test(health.stderr)) return;
       }
       if (performance.now() > endMs) break;
       await delay(pauseMs, undefined, { signal: this.#signal });
     }
     const why = isHealth ? "was not healthy" : "was not done";
+    const { stdout } = await this.ask("checks", [name]);
+    const said = stdout.trim().split("\n").at(-1)?.slice(-lineCharacters);
+    const told = said ? `, its check says ${JSON.stringify(said)}` : "";
     const tail = await this.#tail(name);
-    throw new DormouseError("failed_precondition", `${why} within ${formatDuration(waitMs)}${tail || `: ${said}`}`);
+    throw new DormouseError("failed_precondition", `${why} within ${formatDuration(waitMs)}${told}${tail}`);
   }
 
   /** @throws DormouseError `failed_precondition` when it has ended with a failure. */
@@ -248,7 +251,7 @@ class Engine {
     const { stdout } = await this.ask("logs", [name, String(shownLines)]);
     const lines = stdout.split("\n").filter((line) => line.trim() !== "");
     for (const line of lines) this.#watcher.onLog(line);
-    return lines.length === 0 ? "" : `: ${lines.slice(-3).join(" | ").slice(-500)}`;
+    return lines.length === 0 ? "" : `: ${lines.slice(-3).join(" | ").slice(-lineCharacters)}`;
   }
 }
 

@@ -31,7 +31,7 @@ describe("what podman is told", () => {
     volumes: [data:/data, ../conf:/conf:ro, /anonymous, shared:/shared, {type: tmpfs, target: /t}]
     networks: {default: {aliases: [database]}}
     extra_hosts: ["docker:host-gateway"]
-    healthcheck: {test: [CMD, ok], timeout: 500ms}
+    healthcheck: {test: [CMD, ok, "a b"], timeout: 500ms}
 volumes: {data: , shared: }
 `);
     expect(serviceRuns(plan, options)).toEqual([
@@ -43,7 +43,7 @@ volumes: {data: , shared: }
           ...["--publish=80:8080/udp", "--publish=127.0.0.1:81:81/tcp", "--publish=127.0.0.1:5432:5432/tcp"],
           ...["--env=A=1 2", "--volume=data:/data", "--volume=/host/src/conf:/conf:ro", "--volume=/anonymous"],
           ...["--volume=/host/work/shared:/shared", "--tmpfs=/t", '--entrypoint=["/run","a b"]', "--user=5:5"],
-          ...["--workdir=/w", "--restart=on-failure:3", '--health-cmd=["CMD","ok"]', "--health-interval=30000ms"],
+          ...["--workdir=/w", "--restart=on-failure:3", '--health-cmd=["ok","a b"]', "--health-interval=30000ms"],
           ...["--health-timeout=1000ms", "--health-retries=3"],
         ],
         command: ["serve", "--all"],
@@ -58,7 +58,7 @@ volumes: {data: , shared: }
     const plan = await planOf(`services:
   app: {image: x, network_mode: "service:db"}
   db: {image: x, ports: ["5432:5432"]}
-  cache: {image: x}
+  cache: {image: x, healthcheck: {test: ok}}
   beside: {image: x, network_mode: "service:cache"}
   alone: {image: x, network_mode: none, healthcheck: {disable: true}}
 `);
@@ -70,6 +70,8 @@ volumes: {data: , shared: }
       cache: [
         ...["--network=services", "--ip=10.89.0.2", "--hostname=cache", "--add-host=app:10.89.0.1"],
         ...["--add-host=db:10.89.0.1", "--add-host=cache:10.89.0.2", "--add-host=beside:10.89.0.2"],
+        ...['--health-cmd=["CMD-SHELL","ok"]', "--health-interval=30000ms"],
+        ...["--health-timeout=30000ms", "--health-retries=3"],
       ],
       beside: ["--network=container:cache"],
       alone: ["--network=none", "--no-healthcheck"],

@@ -141,8 +141,10 @@ function mountOf(
 function healthOptions(check: ComposeService["healthcheck"]): string[] {
   if (check === null) return [];
   if (check === "none") return ["--no-healthcheck"];
+  const [kind, ...words] = check.test;
   return [
-    `--health-cmd=${JSON.stringify(check.test)}`,
+    // Podman takes a list for a program with its arguments, unless it begins with this.
+    `--health-cmd=${JSON.stringify(kind === "CMD-SHELL" ? check.test : words)}`,
     `--health-interval=${check.intervalMs}ms`,
     `--health-timeout=${Math.max(1000, check.timeoutMs)}ms`,
     `--health-retries=${check.retries}`,
