@@ -185,6 +185,8 @@ function workspaceAt(folder: string): Workspace {
     expiresAt: null,
     hibernateAfterSeconds: null,
     deleteAfterSeconds: null,
+    wakeOn: { http: true, webSocket: true },
+    portUrl: null,
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,

@@ -114,8 +114,12 @@ export const workspace = z.object({
       vscode: z.object({ settings: z.record(z.string(), z.unknown()), extensions: z.array(z.string()) }),
     })
     .nullable(),
+  /** Which requests to its ports wake it when it sleeps. */
+  wakeOn: z.object({ http: z.boolean(), webSocket: z.boolean() }),
   /** The page of this workspace. */
   url: z.string(),
+  /** The origin of each of its ports, with `{port}` where the number goes; null: this platform has no domain for ports. */
+  portUrl: z.string().nullable(),
 });
 export type Workspace = z.infer<typeof workspace>;
 
@@ -188,6 +192,7 @@ export const updateWorkspace = z.object({
   ttlSeconds: ttlSeconds.nullable().optional(),
   hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
   deleteAfterSeconds: deleteAfterSeconds.nullable().optional(),
+  wakeOn: z.object({ http: z.boolean(), webSocket: z.boolean() }).partial().optional(),
 });
 
 /** A kept moment of a workspace, on its timeline. */

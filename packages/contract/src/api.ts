@@ -3,6 +3,7 @@ import { z } from "zod";
 import * as s from "./api-schemas.ts";
 import { execResult } from "./guest-schemas.ts";
 import { hostCapacity } from "./host-schemas.ts";
+import * as p from "./ports.ts";
 
 const ref = z.object({ workspace: s.workspaceRef });
 const empty = z.object({});
@@ -186,6 +187,60 @@ const snapshots = {
     .output(empty),
 };
 
+const portRef = ref.extend({ port: p.portNumber });
+
+const ports = {
+  list: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/ports",
+      summary: "What listens in a workspace, what its definition names and what was set; wakes nothing",
+      tags: ["Ports"],
+    })
+    .input(ref)
+    .output(z.object({ ports: z.array(p.forwardedPort) })),
+  set: oc
+    .route({
+      method: "PATCH",
+      path: "/workspaces/{workspace}/ports/{port}",
+      summary: "Set who may open a port, its label, its protocol, whether it is forwarded",
+      description: "`null` goes back to what the definition says. More than the platform's policy allows is refused.",
+      tags: ["Ports"],
+    })
+    .input(portRef.extend(p.setPort.shape))
+    .output(p.forwardedPort),
+  createLink: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/ports/{port}/links",
+      summary: "Make a link that opens a port for whoever has it; it is shown once",
+      description:
+        "The token stands in the link's fragment. Programs send it as `Authorization: Bearer dml_…` to the port's origin.",
+      tags: ["Ports"],
+      successStatus: 201,
+    })
+    .input(portRef.extend({ expiresInSeconds: p.linkSeconds.default(24 * 3600) }))
+    .output(p.portLink.extend({ url: z.string() })),
+  links: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/ports/{port}/links",
+      summary: "Links to a port that have not expired",
+      tags: ["Ports"],
+    })
+    .input(portRef)
+    .output(z.object({ links: z.array(p.portLink) })),
+  revokeLink: oc
+    .route({
+      method: "DELETE",
+      path: "/workspaces/{workspace}/ports/{port}/links/{id}",
+      summary: "Revoke a link; what was opened with it is closed",
+      tags: ["Ports"],
+    })
+    .input(portRef.extend({ id: z.string().min(1).max(128) }))
+    .output(empty),
+};
+
 const templates = {
   list: oc
     .route({ method: "GET", path: "/templates", summary: "List templates", tags: ["Templates"] })
@@ -288,10 +343,11 @@ const hosts = {
  * The public API, REST under `/api`. The OpenAPI 3.1 document at `/api/openapi.json`
  * is made from it. Calls need a session cookie or `Authorization: Bearer <API key>`.
  * Beside it the gateway passes `/api/workspaces/{workspace}/guest/rpc/…`, `…/guest/channel`
- * (WebSocket) and `…/guest/file?path=…` (GET, PUT, raw bodies) on to the workspace's agent.
+ * (WebSocket), `…/guest/file?path=…` (GET, PUT, raw bodies) and `…/guest/port/{port}` (`Upgrade: tcp`, the bytes of a
+ * port) on to the workspace's agent.
  * Signing in: `POST /api/auth/sign-in/link` with `{ token }` (from the fragment of a one-time
  * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
  * `POST /api/auth/sign-out` ends it.
  */
-export const apiContract = { workspaces, snapshots, templates, apiKeys, me, hosts };
+export const apiContract = { workspaces, ports, snapshots, templates, apiKeys, me, hosts };
 export type ApiContract = typeof apiContract;

@@ -260,6 +260,8 @@ export const listeningPort = z.object({
   address: z.string(),
   pid: z.number().int().nullable(),
   process: z.string().nullable(),
+  /** Its beginning, the words with blanks between them. */
+  commandLine: z.string().nullable(),
 });
 export type ListeningPort = z.infer<typeof listeningPort>;
 

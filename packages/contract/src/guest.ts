@@ -235,7 +235,8 @@ const machine = {
 /**
  * What the agent in a machine offers its host. Spoken as oRPC over HTTP (`/rpc`) and
  * over one WebSocket per client (`/channel`). Whole files of any size go through
- * `GET` and `PUT /file?path=…` as raw bodies. Every call carries the host's token.
+ * `GET` and `PUT /file?path=…` as raw bodies. `GET /port/N` with `Upgrade: tcp` becomes a connection to what listens on
+ * that port of the machine's loopback, or is refused as `unavailable`. Every call carries the host's token.
  */
 export const guestContract = { files, exec, pty, git, search, ports, machine };
 export type GuestContract = typeof guestContract;

@@ -1,3 +1,4 @@
+import { portVisibility } from "@dormouse/contract";
 import { z } from "zod";
 
 /** Where a server listens; port 0 takes a free one. */
@@ -39,6 +40,15 @@ export const controlConfig = z.object({
       buildTimeoutSeconds: z.number().int().min(1).default(3600),
       /** Registry and namespace of features that are named by their id alone. */
       featureNamespace: z.string().optional(),
+    })
+    .prefault({}),
+  /** Forwarded ports. */
+  ports: z
+    .object({
+      /** Their origins are `<port>--<workspace>.` and this, with a port if it is not the scheme's own; null: they have none. */
+      domain: z.string().min(1).nullable().default(null),
+      /** Nobody, no definition either, opens a port any wider. */
+      maxVisibility: portVisibility.default("public"),
     })
     .prefault({}),
   /** E-mail address of the administrator that the first start makes. */

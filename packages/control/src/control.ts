@@ -26,6 +26,10 @@ import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
 import { connectHost, remote } from "./host/client.ts";
+import { createPortAddresses } from "./ports/addresses.ts";
+import { createPortGate } from "./ports/gate.ts";
+import { createPortService } from "./ports/service.ts";
+import { portStore } from "./ports/store.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
 import { templateStore } from "./templates/store.ts";
@@ -79,7 +83,8 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const store = workspaceStore(db);
   const changes = createChanges();
   const sightings = createSightings();
-  const view = (row: OwnedRow) => toWorkspace(row, publicUrl, sightings.of(row.id));
+  const { domain: portsDomain, maxVisibility } = config.ports;
+  const view = (row: OwnedRow) => toWorkspace(row, { publicUrl, portsDomain }, sightings.of(row.id));
   const meter = createMeter(db);
   const builds = buildStore(db);
   const { hookTimeoutSeconds, featureTimeoutSeconds, buildTimeoutSeconds, featureNamespace } = config.devcontainer;
@@ -111,14 +116,19 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const quota = createQuota(config.quota, { store, sightings });
   const workspaces = workspaceService({
     ...{ store, engine, definitions, logs, host, changes, templates, quota, view, log },
+    addresses: createPortAddresses(db),
   });
+  const portPolicy = { scheme: new URL(publicUrl).protocol, domain: portsDomain, maxVisibility };
+  const portRows = portStore(db);
+  const ports = createPortService({ store: portRows, workspaces, host, policy: portPolicy });
+  const gate = createPortGate({ store: portRows, rows: store, workspaces, authenticator, policy: portPolicy });
   const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }),
+    router: apiRouter({ workspaces, ports, templates, baker, apiKeys, people, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),
@@ -128,6 +138,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     token: config.internalToken,
     authenticator,
     workspaces,
+    gate,
     apiKeys,
     administratorId: administrator.id,
     createSignInLink: (options) => createSignInLink(db, { ...options, publicUrl }),

@@ -202,11 +202,16 @@ export class HostService {
     return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
   }
 
-  /** A request for a machine passes, or a connection to it is opened: then the answer is to be called at its end. */
-  use(workspaceId: string, kind: "request" | "connection"): () => void {
+  /** A request for a machine passes. */
+  use(workspaceId: string): void {
+    this.#machines.get(workspaceId)?.activity?.touch(Date.now());
+  }
+
+  /** A connection to a machine is opened, to `what` in words; the answer is to be called at its end. */
+  connect(workspaceId: string, what: string): () => void {
     const activity = this.#machines.get(workspaceId)?.activity;
     activity?.touch(Date.now());
-    return (kind === "connection" && activity?.connect()) || (() => {});
+    return activity?.connect(what) ?? (() => {});
   }
 
   async console(workspaceId: string): Promise<string> {

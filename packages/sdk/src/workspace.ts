@@ -79,7 +79,7 @@ export class Workspace {
     this.files = new Files({ connection, workspaceId: info.id, guest, channel });
     this.pty = new Terminals(guest, channel);
     this.git = new Git(guest, channel);
-    this.ports = new Ports(guest, channel);
+    this.ports = new Ports(connection, channel, () => this.#info);
   }
 
   /**
@@ -267,6 +267,12 @@ export class Workspace {
   /** It is deleted after it slept for so long without a break; null: never. */
   async setDeleteAfter(deleteAfterSeconds: number | null): Promise<this> {
     this.#info = await this.connection.api.workspaces.update({ workspace: this.id, deleteAfterSeconds });
+    return this;
+  }
+
+  /** Which requests to its ports wake it when it sleeps. */
+  async setWakeOn(wakeOn: Partial<WorkspaceInfo["wakeOn"]>): Promise<this> {
+    this.#info = await this.connection.api.workspaces.update({ workspace: this.id, wakeOn });
     return this;
   }
 

@@ -25,7 +25,7 @@ export const commands: readonly CommandEntry[] = [
     summary: "Show a workspace's states, its set-up and its machine's console",
     load: () => import("./logs.ts"),
   },
-  { name: "ports", summary: "List what listens in a workspace", load: () => import("./ports.ts") },
+  { name: "ports", summary: "List, share and forward what listens in a workspace", load: () => import("./ports.ts") },
   { name: "ttl", summary: "Set when a workspace is deleted", load: () => import("./ttl.ts") },
   { name: "idle", summary: "Set when a workspace falls asleep by itself", load: () => import("./idle.ts") },
   { name: "hibernate", summary: "Put a workspace to sleep", load: () => import("./hibernate.ts") },

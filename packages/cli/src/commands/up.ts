@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { DormouseError, formatDuration } from "@dormouse/base";
+import { type PortVisibility, portVisibility } from "@dormouse/contract";
 import { Connection, saveCredentials, Workspace } from "@dormouse/sdk";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { parseDuration } from "../duration.ts";
 import { interruptible, usageError } from "../exit.ts";
 import { openLocalRepository } from "../local-repository/open.ts";
@@ -27,6 +28,8 @@ interface UpFlags {
   registryAuth?: string;
   insecureRegistry?: string[];
   featureNamespace?: string;
+  portsDomain?: string;
+  portsMaxVisibility: PortVisibility;
   prefix: string;
   snapshots?: string;
   snapshotEvery: string;
@@ -76,6 +79,15 @@ export default function up(command: Command): void {
     .option(
       "--feature-namespace <place>",
       "where features named by their id alone are, e.g. registry.example/team/features",
+    )
+    .option(
+      "--ports-domain <name[:port]>",
+      "forwarded ports are at PORT--WORKSPACE.<name>; all of its names must lead here. Default on one machine: localhost",
+    )
+    .addOption(
+      new Option("--ports-max-visibility <who>", "nobody opens a port any wider, no devcontainer.json either")
+        .choices(portVisibility.options)
+        .default("public"),
     )
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
@@ -144,6 +156,7 @@ async function startShown(
       insecure: flags.insecureRegistry ?? [],
     },
     devcontainer: { featureNamespace: flags.featureNamespace },
+    ports: { domain: parsePortsDomain(flags.portsDomain), maxVisibility: flags.portsMaxVisibility },
     snapshotStore: flags.snapshots === undefined ? undefined : parseSnapshotPlace(flags.snapshots),
     progress: display.progress,
     signal,
@@ -243,6 +256,14 @@ function parseSnapshotPlace(text: string): PlatformOptions["snapshotStore"] {
   const [, bucket = "", prefix = ""] = s3;
   const { AWS_REGION: region, AWS_ENDPOINT_URL: endpoint } = process.env;
   return { kind: "s3", bucket, prefix: prefix && `${prefix}/`, region, endpoint };
+}
+
+/** As it stands in Host headers. */
+function parsePortsDomain(text: string | undefined): string | undefined {
+  if (text === undefined || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/.test(text)) return text;
+  throw usageError(
+    `--ports-domain is ${JSON.stringify(text)}: it must be a name such as ports.example.com or localhost:7070`,
+  );
 }
 
 function parseFactor(what: string, text: string, max: number): number {

@@ -3,6 +3,7 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { PortService } from "../ports/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -11,6 +12,7 @@ import type { WorkspaceService } from "../workspaces/service.ts";
 /** What the public API is made of. */
 export interface ApiServices {
   workspaces: WorkspaceService;
+  ports: PortService;
   templates: TemplateCatalogue;
   baker: TemplateBaker;
   apiKeys: ApiKeys;
@@ -20,7 +22,7 @@ export interface ApiServices {
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({ workspaces, ports, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -75,6 +77,24 @@ export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota
       })),
       delete: api.snapshots.delete.handler(async ({ context, input }) => {
         await workspaces.deleteSnapshot(context.actor, input.workspace, input.snapshot);
+        return {};
+      }),
+    },
+    ports: {
+      list: api.ports.list.handler(async ({ context, input }) => ({
+        ports: await ports.list(context.actor, input.workspace),
+      })),
+      set: api.ports.set.handler(({ context, input: { workspace, port, ...patch } }) =>
+        ports.set(context.actor, workspace, port, patch),
+      ),
+      createLink: api.ports.createLink.handler(({ context, input }) =>
+        ports.createLink(context.actor, input.workspace, input.port, input.expiresInSeconds),
+      ),
+      links: api.ports.links.handler(async ({ context, input }) => ({
+        links: await ports.links(context.actor, input.workspace, input.port),
+      })),
+      revokeLink: api.ports.revokeLink.handler(async ({ context, input }) => {
+        await ports.revokeLink(context.actor, input.workspace, input.port, input.id);
         return {};
       }),
     },

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
+import type { Duplex } from "node:stream";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import {
@@ -8,7 +9,9 @@ import {
   type FeatureSource,
   guestContract,
   hostContract,
+  type ListeningPort,
   type MachineInfo,
+  machineAwayHeader,
   type SnapshotInfo,
   type SnapshotRef,
 } from "@dormouse/contract";
@@ -42,6 +45,8 @@ export interface SimulatedHost extends AsyncDisposable {
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
+    /** What listens in every machine. */
+    ports: ListeningPort[];
     /** What the next snapshots say of the repository. */
     git?: SnapshotInfo["git"];
   };
@@ -67,7 +72,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const features = new Map<string, object>();
   const fetched: FeatureSource[] = [];
   let snapshotCount = 0;
-  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
+  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64, ports: [] };
 
   const tell = (machine: MachineInfo) => {
     machines.set(machine.workspaceId, machine);
@@ -329,6 +334,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         return {};
       }),
     },
+    ports: { list: guest.ports.list.handler(() => ({ ports: behaviour.ports })) },
     git: {
       clone: guest.git.clone.handler(async function* ({ input, context }) {
         await behaviour.before?.("clone", context.workspaceId);
@@ -367,6 +373,23 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   }
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => response.destroy(error as Error));
+  });
+  // A machine's ports are those of this machine.
+  server.on("upgrade", (request, socket: Duplex) => {
+    const [, workspaceId = "", port] = /^\/machines\/([^/]+)\/guest\/port\/(\d+)$/.exec(request.url ?? "") ?? [];
+    socket.on("error", () => socket.destroy());
+    if (request.headers.authorization !== `Bearer ${token}`) return void socket.destroy();
+    if (machines.get(workspaceId)?.state !== "running") {
+      socket.end(`HTTP/1.1 503 Away\r\n${machineAwayHeader}: 1\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
+    const behind = connect({ host: "127.0.0.1", port: Number(port), allowHalfOpen: true });
+    behind.on("error", () => socket.destroy());
+    behind.once("connect", () => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n");
+      behind.pipe(socket).pipe(behind);
+    });
+    socket.once("close", () => behind.destroy());
   });
   server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");

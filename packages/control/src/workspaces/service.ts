@@ -21,6 +21,7 @@ import type { Definitions } from "../definitions/definitions.ts";
 import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { PortAddresses } from "../ports/addresses.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import { beginningOf } from "./beginning.ts";
 import type { Changes } from "./changes.ts";
@@ -92,6 +93,10 @@ export interface WorkspaceService {
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;
+  /** The same for one that whoever asks may use. */
+  awake(row: OwnedRow): Promise<OwnedRow>;
+  /** The workspace as it is. */
+  find(actor: Actor, reference: string): Promise<OwnedRow>;
 }
 
 /** What the platform does unless a workspace says otherwise. */
@@ -109,10 +114,11 @@ export function workspaceService(options: {
   changes: Changes;
   templates: TemplateCatalogue;
   quota: Quota;
+  addresses: PortAddresses;
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, definitions, logs, host, changes, templates, quota, view, log } = options;
+  const { store, engine, definitions, logs, host, changes, templates, quota, addresses, view, log } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -176,10 +182,12 @@ export function workspaceService(options: {
     return await inserting.run(actor.userId, async () => {
       await quota.check(actor.userId, "workspace");
       const owner = { userId: actor.userId, email: actor.email };
-      if (wanted !== undefined) return await store.insert({ ...row, name: wanted }, owner);
+      const insert = async (name: string) =>
+        store.insert({ ...row, name, address: await addresses.take(actor.userId, name) }, owner);
+      if (wanted !== undefined) return await insert(wanted);
       for (const name of candidates(base)) {
         try {
-          return await store.insert({ ...row, name }, owner);
+          return await insert(name);
         } catch (error) {
           if (DormouseError.from(error).code !== "already_exists") throw error;
         }
@@ -188,8 +196,8 @@ export function workspaceService(options: {
     });
   }
 
-  async function running(actor: Actor, reference: string): Promise<OwnedRow> {
-    let row = await find(actor, reference);
+  async function awake(seen: OwnedRow): Promise<OwnedRow> {
+    let row = seen;
     // One that is falling asleep has to fall asleep before it can wake.
     for (let attempt = 0; attempt < 3 && row.state !== "running"; attempt++) {
       if (row.state === "hibernated") row = (await engine.wake(row)) ?? row;
@@ -200,6 +208,10 @@ export function workspaceService(options: {
     }
     if (row.state !== "running") throw notRunning(row);
     return row;
+  }
+
+  async function running(actor: Actor, reference: string): Promise<OwnedRow> {
+    return awake(await find(actor, reference));
   }
 
   async function snapshotsOf(workspaceId: string): Promise<SnapshotInfo[]> {
@@ -283,6 +295,8 @@ export function workspaceService(options: {
 
   return {
     running,
+    awake,
+    find,
     async create(actor, rawInput, signal) {
       const input = createWorkspace.parse(rawInput);
       const template = await templates.get(input.template);
@@ -320,6 +334,8 @@ export function workspaceService(options: {
         ...(patch.name !== undefined && { name: patch.name }),
         ...(patch.ttlSeconds !== undefined && { expiresAt: expiry(patch.ttlSeconds) }),
         ...(patch.hibernateAfterSeconds !== undefined && { hibernateAfterSeconds: patch.hibernateAfterSeconds }),
+        ...(patch.wakeOn?.http !== undefined && { wakeOnHttp: patch.wakeOn.http }),
+        ...(patch.wakeOn?.webSocket !== undefined && { wakeOnWebSocket: patch.wakeOn.webSocket }),
         ...(patch.deleteAfterSeconds !== undefined && {
           deleteAfterSeconds: patch.deleteAfterSeconds,
           // From now on, as a time to live: what has slept for long already is not gone at once.

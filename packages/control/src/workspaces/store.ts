@@ -1,6 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
-import { and, asc, eq, getTableColumns, inArray, isNotNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, inArray, isNotNull, isNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { transitions, users, workspaces } from "../database/schema.ts";
 import type { Definition } from "../definitions/definition.ts";
@@ -41,6 +41,8 @@ export interface WorkspaceStore {
   byId(id: string): Promise<OwnedRow | undefined>;
   /** By name or id, among those of the owner. */
   find(ownerId: string, reference: string): Promise<OwnedRow | undefined>;
+  /** By what stands for it in its ports' origins. */
+  byAddress(address: string): Promise<OwnedRow | undefined>;
   list(ownerId: string): Promise<OwnedRow[]>;
   /** Everybody's, as far as the reconciler looks at them. */
   all(): Promise<Overseen[]>;
@@ -60,7 +62,16 @@ export interface WorkspaceStore {
   update(
     id: string,
     patch: Partial<
-      Pick<WorkspaceRow, "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince">
+      Pick<
+        WorkspaceRow,
+        | "name"
+        | "expiresAt"
+        | "hibernateAfterSeconds"
+        | "deleteAfterSeconds"
+        | "asleepSince"
+        | "wakeOnHttp"
+        | "wakeOnWebSocket"
+      >
     >,
   ): Promise<OwnedRow | undefined>;
   /** Of the definition of a workspace that has still the same machine; undefined when it has another, or none. */
@@ -106,6 +117,13 @@ export function workspaceStore(db: Database): WorkspaceStore {
       );
       // A name is free again while its last bearer is being deleted, and could in theory look like an id.
       return one(rows.filter((row) => row.id === reference)) ?? one((rows as OwnedRow[]).sort(deletingLast));
+    },
+    async byAddress(address) {
+      const { id } = workspaces;
+      const rows = await owned().where(
+        or(eq(workspaces.address, address), and(eq(id, address), isNull(workspaces.address))),
+      );
+      return one(rows);
     },
     async list(ownerId) {
       return (await owned().where(eq(workspaces.ownerId, ownerId)).orderBy(asc(workspaces.createdAt))) as OwnedRow[];

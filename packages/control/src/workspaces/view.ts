@@ -17,7 +17,11 @@ export type OwnedRow = WorkspaceRow & { owner: string };
 export type WorkspaceView = (row: OwnedRow) => Workspace;
 
 /** What the API shows of a workspace; its environment stays inside. `machine` is what its host said last. */
-export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineInfo | undefined): Workspace {
+export function toWorkspace(
+  row: OwnedRow,
+  { publicUrl, portsDomain }: { publicUrl: string; portsDomain: string | null },
+  machine: MachineInfo | undefined,
+): Workspace {
   const isCurrent = machine?.generation === row.generation;
   return {
     id: row.id,
@@ -45,6 +49,8 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
     devcontainer: row.definition && toDevcontainer(row.definition, row),
     // By id: a renamed workspace keeps its address.
     url: `${publicUrl}/w/${row.id}`,
+    wakeOn: { http: row.wakeOnHttp, webSocket: row.wakeOnWebSocket },
+    portUrl: portsDomain && `${new URL(publicUrl).protocol}//{port}--${addressOf(row)}.${portsDomain}`,
   };
 }
 
@@ -54,6 +60,11 @@ function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace
   const vscode = substituteLocal(definition.vscode, variablesOf(owner));
   if (stage === "open" || (path === null && !problem)) return null;
   return { path, problem, attached, notes, ...portsOf(ports, owner), vscode };
+}
+
+/** What stands for a workspace in the names of its ports' origins. */
+export function addressOf({ id, address }: Pick<WorkspaceRow, "id" | "address">): string {
+  return address ?? id;
 }
 
 /** What the API shows of a snapshot. */
