@@ -145,6 +145,15 @@ const workspaces = {
         setup: z.string(),
       }),
     ),
+  serviceLog: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/services/{service}/log",
+      summary: "What a service of its Compose file wrote last; wakes the workspace",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend({ service: z.string().min(1).max(255) }))
+    .output(z.object({ text: z.string() })),
   /** First the state as it is, then every change and every step of progress. */
   events: oc
     .route({

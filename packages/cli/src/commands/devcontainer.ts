@@ -75,9 +75,9 @@ async function check(path: string, flags: CheckFlags): Promise<void> {
 
 /** What a valid definition asks for; what only shows when it is put together becomes one of its problems. */
 function summaryOf(definition: Definition, flags: CheckFlags): DefinitionSummary | undefined {
-  const { config, localFeatures } = definition;
+  const { config, localFeatures, compose } = definition;
   try {
-    return config && summarize(config, localFeatures, flags.namespace);
+    return config && summarize(config, localFeatures, flags.namespace, compose);
   } catch (error) {
     addProblem(definition, ["features"], error);
     return undefined;

@@ -76,6 +76,9 @@ export function apiRouter({
         const { transitions, ...texts } = await workspaces.logs(context.actor, input.workspace);
         return { ...texts, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
       }),
+      serviceLog: w.serviceLog.handler(async ({ context, input: { workspace, service }, signal }) => ({
+        text: await workspaces.serviceLog(context.actor, workspace, service, signal),
+      })),
       events: w.events.handler(({ context, input, signal }) =>
         workspaces.events(context.actor, input.workspace, signal),
       ),

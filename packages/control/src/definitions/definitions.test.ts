@@ -164,9 +164,9 @@ test.each([
     'remoteUser is "ada": the image has no such user; it has root, dev',
   ],
   [
-    "not-yet",
+    "no-compose",
     { dockerComposeFile: "compose.yml", service: "app", workspaceFolder: "/w" },
-    "dockerComposeFile cannot be used yet: name an image or a Dockerfile, or nothing",
+    "compose.yml:1:1: is not there",
   ],
   ["failing", { onCreateCommand: "exit 3" }, "onCreateCommand ended with code 3: said so"],
 ])("%s: the workspace runs on its template and says why", async (name, definition, message) => {
@@ -175,6 +175,53 @@ test.each([
   expect(platform.host.created.at(-1)).toMatchObject({ template: "base" });
   const { body } = await call("GET", `/api/workspaces/${workspace.id}/logs`);
   expect(body.setup).toContain(message);
+});
+
+test("of a Compose file one service is the workspace, and the images of the others come into its machine", async () => {
+  const { host } = platform;
+  host.files.set(
+    "/workspaces/composed/compose.yml",
+    `services:
+  app: {image: registry.example/app, user: dev, environment: {A: "1"}, volumes: [".:/src"], depends_on: [db]}
+  db: {image: "registry.example/db:\${TAG:-1}", volumes: [data:/data, ./conf:/conf], ports: ["5432:5432"], mem_limit: 1g}
+`,
+  );
+  const definition = {
+    dockerComposeFile: "compose.yml",
+    service: "app",
+    userEnvProbe: "none",
+    forwardPorts: ["db:80"],
+  };
+  const workspace = await open("composed", definition);
+  expect(workspace).toMatchObject({
+    ...{ state: "running", folder: "/src" },
+    devcontainer: {
+      problem: null,
+      ports: [{ host: "db", port: 80, label: null }],
+      notes: [
+        "compose.yml:3: services.db.mem_limit has no effect: services share the processors and the memory of their machine",
+        // Nothing runs here that could be podman.
+        expect.stringMatching(/^failed: service db: /),
+      ],
+    },
+  });
+  const template = `image-of-registry.example/app@${digest}`;
+  const builder = host.created.at(-1)?.snapshot?.workspaceId;
+  expect(host.created.slice(1)).toMatchObject([
+    { workspaceId: builder, template },
+    { workspaceId: workspace.id, template, user: "dev", env: { A: "1" } },
+  ]);
+  const commands = host.executed.join("\n");
+  expect(commands).toContain('podman pull --quiet "oci-archive:/host$1"');
+  expect(commands).toMatch(
+    / sh db [0-9a-f]{64} --network=services --ip=10\.89\.0\.2 --hostname=db --add-host=app:10\.89\.0\.1 --add-host=db:10\.89\.0\.2 --publish=5432:5432\/tcp --publish=127\.0\.0\.1:80:80\/tcp --volume=data:\/data --volume=\/host\/src\/conf:\/conf localhost\/dormouse\/service:[0-9a-f]{32}$/m,
+  );
+  expect(commands).toContain("sh 10.89.0.2\tdb");
+  const log = `/api/workspaces/${workspace.id}/services`;
+  expect((await call("GET", `${log}/cache/log`)).body).toMatchObject({
+    code: "not_found",
+    message: 'service is "cache": workspace composed has no such service; it has db',
+  });
 });
 
 test("a lock file holds features to what it says", async () => {

@@ -22,6 +22,7 @@ import { type LockOptions, lockFeatures } from "./lock.ts";
 import { bringIdentity } from "./personal-setup.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
+import { isServiceFailure, startServices } from "./services.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
 import { stepsOfAttach, stepsOfMachine } from "./steps.ts";
 import { toolSteps } from "./tools.ts";
@@ -64,6 +65,8 @@ export interface Definitions {
   bringIdentity(row: OwnedRow, setup: PersonalSetup, options: { isFirst: boolean; signal: AbortSignal }): Promise<void>;
   /** Brings personal settings and installs them. */
   bringDotfiles(row: OwnedRow, dotfiles: Dotfiles, signal: AbortSignal): Promise<void>;
+  /** Starts what is not running of its services. Answers the notes of the definition, which tell what failed. */
+  startServices(row: OwnedRow, signal: AbortSignal): Promise<string[]>;
   /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
   runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
   /** See {@link lockFeatures}. */
@@ -204,8 +207,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         return blocking === (which === "blocking");
       });
       const isFirst = which === "blocking" && definition.done.length === 0;
+      const hasServices = which === "blocking" && Boolean(definition.services);
       const isIdle =
-        due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+        due.length === 0 &&
+        !hasServices &&
+        !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
       if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = watcherOf(row, file);
@@ -214,6 +220,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         await makeFolders(place, signal);
         await startEntrypoints(place, watcher, signal);
       }
+      if (hasServices) definition = await withServices(definition, row, watcher, signal);
       const env = await hookEnvironment(place, watcher, signal);
       for (const step of due) {
         try {
@@ -241,6 +248,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       const watcher = watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
       await bringDotfiles(place, dotfiles, { env: await hookEnvironment(place, watcher, signal), watcher, signal });
+    },
+
+    async startServices(row, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      return (await withServices(definition, row, watcherOf(row, file), signal)).notes;
     },
 
     async runAttachSteps(row, signal) {
@@ -284,6 +297,16 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       };
     },
   };
+
+  /** The definition, with what failed among its notes. */
+  async function withServices(definition: Definition, row: OwnedRow, watcher: BuildWatcher, signal: AbortSignal) {
+    const { services } = definition;
+    if (!services) return definition;
+    const guest = host.guest(row.id);
+    const failures = await startServices({ guest, services }, watcher, signal);
+    const notes = definition.notes.filter((note) => !isServiceFailure(note));
+    return { ...definition, notes: [...notes, ...failures] };
+  }
 
   async function makeFolders({ guest, definition, account }: Awaited<ReturnType<typeof placeOf>>, signal: AbortSignal) {
     for (const path of definition.folders) {

@@ -144,7 +144,8 @@ export function createEngine(options: {
     const machine = await createMachine(row, sourceOf(row), signal);
     const isReady = row.prepared && !row.definition?.carried;
     const started = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
-    if (started?.state === "running") runInBackground(started);
+    // A machine that booted has nothing of what ran in it before.
+    if (started?.state === "running") runInBackground(started, { startsServices: true });
     return started;
   }
 
@@ -223,14 +224,16 @@ export function createEngine(options: {
   }
 
   /**
-   * What nobody waits for: the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
+   * What nobody waits for: services that do not run, the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
    * its end cannot be known after a restart of control.
    */
-  function runInBackground(row: OwnedRow) {
+  function runInBackground(row: OwnedRow, { startsServices = false } = {}) {
     const { definition } = row;
     const names = definition ? backgroundOf(definition) : [];
-    if (names.length === 0 && row.personalSetup !== "wanted") return;
+    const needsServices = startsServices && Boolean(definition?.services);
+    if (names.length === 0 && row.personalSetup !== "wanted" && !needsServices) return;
     background.run(row.id, async (signal) => {
+      if (needsServices) await tellDefinition(row, { notes: await definitions.startServices(row, signal) });
       const setup = row.personalSetup === "wanted" ? await takePersonalSetup(row) : null;
       if (setup) await definitions.bringIdentity(row, setup, { isFirst: true, signal });
       let dotfiles = setup?.dotfiles ?? null;

@@ -20,6 +20,7 @@ import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
+import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
@@ -101,6 +102,8 @@ export interface WorkspaceService {
     signal?: AbortSignal,
   ): Promise<ExecResult>;
   logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string; setup: string }>;
+  /** What a service that runs beside the workspace wrote last. @throws DormouseError `not_found` when there is none. */
+  serviceLog(actor: Actor, reference: string, service: string, signal?: AbortSignal): Promise<string>;
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;
@@ -477,6 +480,16 @@ export function workspaceService(options: {
         }),
       ]);
       return { transitions, console: text.text, setup: await logs.read(row.id) };
+    },
+    async serviceLog(actor, reference, service, signal) {
+      const row = await running(actor, reference);
+      const names = (row.definition?.services?.runs ?? []).map(({ name }) => name);
+      if (names.includes(service)) return await serviceLog(host.guest(row.id), service, signal);
+      const known = names.length === 0 ? "it has none" : `it has ${names.join(", ")}`;
+      throw new DormouseError(
+        "not_found",
+        `service is ${JSON.stringify(service)}: workspace ${row.name} has no such service; ${known}`,
+      );
     },
     async *events(actor, reference, signal) {
       const { id } = await find(actor, reference);
