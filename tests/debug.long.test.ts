@@ -2,7 +2,7 @@
 import { createGuestClient, type GuestClient } from "@dormouse/guest";
 import { attachDap, type DapClient, launchDap, openDap } from "@dormouse/guest/testing";
 import { Workspace } from "@dormouse/sdk";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { debugFolder } from "./support/debug-programs.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
@@ -15,6 +15,13 @@ beforeAll(async () => {
   workspace = await Workspace.create({ connection: platform.connection, name: "debugged" });
 });
 afterAll(() => platform?.[Symbol.asyncDispose]());
+
+afterEach(async () => {
+  const guest = guestClient();
+  for (const { sessionId, parentId } of (await guest.debug.list({})).sessions) {
+    if (parentId === null) await guest.debug.stop({ sessionId });
+  }
+});
 
 const guestClient = (): GuestClient =>
   createGuestClient({ baseUrl: `${platform.url}/api/workspaces/${workspace.id}/guest`, token: platform.apiKey });
@@ -32,8 +39,11 @@ async function stoppedSession(guest: GuestClient) {
 async function standing(client: DapClient, threadId: number) {
   const { stackFrames } = await client.ask("stackTrace", { threadId });
   const { scopes } = await client.ask("scopes", { frameId: stackFrames[0].id });
-  const { variables } = await client.ask("variables", { variablesReference: scopes[0].variablesReference });
-  const values = Object.fromEntries(variables.map(({ name, value }: { name: string; value: string }) => [name, value]));
+  const values: Record<string, string> = {};
+  for (const scope of scopes.filter((one: { expensive: boolean }) => !one.expensive)) {
+    const { variables } = await client.ask("variables", { variablesReference: scope.variablesReference });
+    for (const { name, value } of variables) values[name] ??= value;
+  }
   return { line: stackFrames[0].line as number, path: stackFrames[0].source.path as string, values };
 }
 

@@ -75,7 +75,7 @@ it("steps through Python without any configuration, and a reloaded page finds it
   await page.keyboard.press("F5");
   await untilStopped(page);
   expect(await focusedLine(page)).toBe(2);
-  expect(await callStack(page)).toContainEqual(expect.stringContaining("add"));
+  await eventually("the call stack is shown", async () => (await callStack(page)).some((row) => row.includes("add")));
   expect(await variable(page, "a")).toBe("1");
   await page.keyboard.press("F10");
   await eventually("it has stepped", async () => (await focusedLine(page)) === 3);
@@ -95,6 +95,7 @@ it("steps through Python without any configuration, and a reloaded page finds it
 it("steps through Node from launch.json, with a session for each process, and shows it in a second browser", async () => {
   await makeDebugProgram("node", folder);
   await mkdir(join(folder, ".vscode"));
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the editor replaces it.
   const configuration = { type: "node", request: "launch", name: "Sum", program: "${workspaceFolder}/node/sum.js" };
   await writeFile(
     join(folder, ".vscode/launch.json"),

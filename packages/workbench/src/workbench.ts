@@ -5,6 +5,7 @@ import { openChannel } from "./channel/channel.ts";
 import { registerDebug } from "./debug/debug.ts";
 import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
+import { registerPorts } from "./features/ports/ports.ts";
 import { registerSearch } from "./features/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
@@ -55,6 +56,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerImagePreview(api);
   registerWorkspaceStatus({ api, rest, workspace, channel, link });
   registerTimeline({ api, rest, workspace });
+  registerPorts({ api, rest, channel, workspace });
   registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
   registerDebug({
     api,

@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
+import type { Duplex } from "node:stream";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import {
@@ -8,7 +10,9 @@ import {
   type FeatureSource,
   guestContract,
   hostContract,
+  type ListeningPort,
   type MachineInfo,
+  machineAwayHeader,
   type SnapshotInfo,
   type SnapshotRef,
 } from "@dormouse/contract";
@@ -25,6 +29,8 @@ export interface SimulatedHost extends AsyncDisposable {
   snapshots: Map<string, SnapshotInfo[]>;
   /** Commands that were sent to machines. */
   executed: string[];
+  /** The environments of commands that were started, in order. */
+  environments: Record<string, string>[];
   /** What machines were created with, in order. */
   created: MachineOrder[];
   /** Files that every machine has, by path. */
@@ -40,6 +46,8 @@ export interface SimulatedHost extends AsyncDisposable {
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
+    /** What listens in every machine. */
+    ports: ListeningPort[];
     /** What the next snapshots say of the repository. */
     git?: SnapshotInfo["git"];
   };
@@ -58,13 +66,14 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const snapshots = new Map<string, SnapshotInfo[]>();
   const watchers = new Set<(machine: MachineInfo) => void>();
   const executed: string[] = [];
+  const environments: Record<string, string>[] = [];
   const created: MachineOrder[] = [];
   const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
   const ended = new Map<string, number>();
   const features = new Map<string, object>();
   const fetched: FeatureSource[] = [];
   let snapshotCount = 0;
-  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
+  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64, ports: [] };
 
   const tell = (machine: MachineInfo) => {
     machines.set(machine.workspaceId, machine);
@@ -248,7 +257,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         const id = input.kind === "registry" ? input.id : input.url;
         const metadata = features.get(id);
         if (metadata === undefined) throw new DormouseError("not_found", `there is no feature ${id}`);
-        const digest = (input.kind === "registry" && input.digest) || `sha256:${"1".repeat(64)}`;
+        const digest = (input.kind === "registry" && input.digest) || featureDigest(id);
         const content = Buffer.from(JSON.stringify(metadata)).toString("base64");
         return { digest, files: [{ path: "devcontainer-feature.json", mode: 0o644, content }] };
       }),
@@ -288,6 +297,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       start: guest.exec.start.handler(({ input }) => {
         const line = [input.command].flat().join(" ");
         executed.push(`${input.user ?? "nobody"} in ${input.cwd ?? "nowhere"}: ${line}`);
+        environments.push(input.env ?? {});
         const processId = `p-${executed.length}`;
         ended.set(processId, Number(/exit (\d+)$/.exec(line)?.[1] ?? 0));
         return { processId, pid: 1, command: input.command, startedMs: Date.now(), exitCode: null };
@@ -315,12 +325,17 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         files.set(input.path, Buffer.from(input.content, "base64").toString("utf8"));
         return entryOf(files, input.path);
       }),
+      makeDirectory: guest.files.makeDirectory.handler(({ input }) => {
+        executed.push(`mkdir ${input.path}`);
+        return entryOf(files, input.path);
+      }),
       remove: guest.files.remove.handler(({ input }) => {
         for (const path of files.keys())
           if (path === input.path || path.startsWith(`${input.path}/`)) files.delete(path);
         return {};
       }),
     },
+    ports: { list: guest.ports.list.handler(() => ({ ports: behaviour.ports })) },
     git: {
       clone: guest.git.clone.handler(async function* ({ input, context }) {
         await behaviour.before?.("clone", context.workspaceId);
@@ -360,6 +375,23 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => response.destroy(error as Error));
   });
+  // A machine's ports are those of this machine.
+  server.on("upgrade", (request, socket: Duplex) => {
+    const [, workspaceId = "", port] = /^\/machines\/([^/]+)\/guest\/port\/(\d+)$/.exec(request.url ?? "") ?? [];
+    socket.on("error", () => socket.destroy());
+    if (request.headers.authorization !== `Bearer ${token}`) return void socket.destroy();
+    if (machines.get(workspaceId)?.state !== "running") {
+      socket.end(`HTTP/1.1 503 Away\r\n${machineAwayHeader}: 1\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
+    const behind = connect({ host: "127.0.0.1", port: Number(port), allowHalfOpen: true });
+    behind.on("error", () => socket.destroy());
+    behind.once("connect", () => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n");
+      behind.pipe(socket).pipe(behind);
+    });
+    socket.once("close", () => behind.destroy());
+  });
   server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");
   return {
@@ -368,6 +400,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     machines,
     snapshots,
     executed,
+    environments,
     created,
     files,
     features,
@@ -381,6 +414,11 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       await closed;
     },
   };
+}
+
+/** What a feature's contents come to, which its id stands for here. */
+export function featureDigest(id: string): string {
+  return `sha256:${createHash("sha256").update(id).digest("hex")}`;
 }
 
 function entryOf(files: ReadonlyMap<string, string>, path: string) {

@@ -54,6 +54,8 @@ export async function attachDap(guest: GuestClient, sessionId: string): Promise<
   const waiting = new Set<() => void>();
   const used = new Set<Message>();
   const ended = Promise.withResolvers<void>();
+  // Who does not wait for the end does not ask how it came.
+  ended.promise.catch(() => {});
   let seq = 0;
   let last = 0;
   let leave = new AbortController();

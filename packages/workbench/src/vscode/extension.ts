@@ -3,6 +3,7 @@ import type * as vscode from "vscode";
 import { debugContributions } from "../debug/contributions.ts";
 import { workspaceContributions } from "../features/contributions.ts";
 import { imagePreviewContributions } from "../features/image-preview.ts";
+import { portsContributions } from "../features/ports/contributions.ts";
 import { sourceControlContributions } from "../source-control/contributions.ts";
 
 /** VS Code's extension API as the page's own features use it. */
@@ -13,7 +14,7 @@ export type Api = typeof vscode;
  * the page itself and may use proposed interfaces.
  */
 export async function registerDormouseExtension(): Promise<Api> {
-  const contributions = [sourceControlContributions, workspaceContributions];
+  const contributions = [sourceControlContributions, workspaceContributions, portsContributions];
   const commands = [...contributions.flatMap((one) => one.commands), ...debugContributions.commands];
   const { getApi } = registerExtension(
     {
@@ -22,7 +23,14 @@ export async function registerDormouseExtension(): Promise<Api> {
       displayName: "Dormouse",
       version: "1.0.0",
       engines: { vscode: "*" },
-      enabledApiProposals: ["textSearchProvider2", "fileSearchProvider2", "scmActionButton", "scmValidation"],
+      enabledApiProposals: [
+        "textSearchProvider2",
+        "fileSearchProvider2",
+        "scmActionButton",
+        "scmValidation",
+        "timeline",
+        "contribDiffEditorGutterToolBarMenus",
+      ],
       contributes: {
         commands,
         debuggers: debugContributions.debuggers,
@@ -32,12 +40,16 @@ export async function registerDormouseExtension(): Promise<Api> {
         configuration: sourceControlContributions.configuration,
         menus: {
           ...sourceControlContributions.menus,
+          ...portsContributions.menus,
           ...debugContributions.menus,
           commandPalette: [
             ...sourceControlContributions.menus.commandPalette,
             ...debugContributions.menus.commandPalette,
           ],
         },
+        viewsContainers: portsContributions.viewsContainers,
+        views: portsContributions.views,
+        viewsWelcome: portsContributions.viewsWelcome,
         customEditors: imagePreviewContributions.customEditors,
       },
     },
