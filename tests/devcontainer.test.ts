@@ -374,8 +374,24 @@ describe("a template", () => {
     );
   });
 
-  it("is not made of what may hold secrets, and not of what is not there", async () => {
+  it("is not made of what may hold secrets, nor of what has a person's own set-up, nor of what is not there", async () => {
     const { connection } = platform;
+    const dotfiles = await internet.addRepository("own-dotfiles", {
+      ".config/app/own": "mine\n",
+      ".profile-of-mine": "",
+    });
+    const mine = ["--dotfiles", dotfiles, "--shell", "sh", "--git-name", "Ada", "--git-email", "ada@example.com"];
+    expect(await dormouse(platform, ["me", "set", ...mine])).toMatchObject({ exitCode: 0 });
+    await using personal = await Workspace.create({ connection });
+    expect(await dormouse(platform, ["me", "unset", "dotfiles", "shell", "git-name", "git-email"])).toMatchObject({
+      exitCode: 0,
+    });
+    const seen = "cat ~/.config/app/own; git config user.name; git config user.email; getent passwd dev | cut -d: -f7";
+    await eventually("the set-up", async () => {
+      const { stdout } = await personal.exec(seen);
+      return /^mine\nAda\nada@example.com\n\S*\/sh\n$/.test(stdout);
+    });
+    await expect(personal.bake("leaky")).rejects.toThrow(/has your personal set-up in it/);
     await using workspace = await Workspace.create({ connection, env: { TOKEN: "secret" } });
     await expect(workspace.bake("leaky")).rejects.toThrow(
       /created with an environment \(TOKEN\), which may hold secrets/,

@@ -7,6 +7,7 @@ import { run } from "@dormouse/base/node";
 import { Workspace } from "@dormouse/sdk";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { accessibilityFaults } from "./support/accessibility.ts";
 import { dormouse } from "./support/dormouse.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
@@ -84,6 +85,7 @@ describe("a person", () => {
     await page.goto(link);
     await page.getByText("nuts", { exact: true }).first().waitFor();
     expect(page.url()).not.toContain("token");
+    expect(await accessibilityFaults(page)).toEqual([]);
     await picture("workspaces");
     const stranger = await newPage(browser);
     await stranger.goto(link);
@@ -93,6 +95,8 @@ describe("a person", () => {
       .waitFor();
     await stranger.goto(`${platform.url}/w/nuts`);
     await stranger.waitForURL(/signin/);
+    await stranger.getByRole("button").first().waitFor();
+    expect(await accessibilityFaults(stranger)).toEqual([]);
     await stranger.context().close();
   });
 

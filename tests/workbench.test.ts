@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { accessibilityFaults, upstreamFaults } from "./support/accessibility.ts";
 import { buildWorkbench } from "./support/built-pages.ts";
 import { eventually } from "./support/eventually.ts";
 import { openDoor, type TestDoor } from "./support/workbench-door.ts";
@@ -384,6 +385,19 @@ describe("source control", () => {
     expect(git("log", "-1", "--format=%s")).toBe("Asked for");
     await runCommand(page, "Git: Pop Latest Stash");
     await eventually("it is back", async () => (await onDisk("README.md")) === "# Not now\n");
+  });
+});
+
+describe("everybody", () => {
+  it("can use it: axe finds nothing serious in editor, source control and terminal", async () => {
+    await openFile(page, "greet.ts");
+    await typeAtEnd(page, "// more");
+    await save(page);
+    await runInTerminal(page, "echo ready-to-be-read");
+    await untilTerminalShows(page, "\nready-to-be-read");
+    await showSourceControl(page);
+    await changeRow(page, "greet.ts").waitFor();
+    expect(await accessibilityFaults(page, upstreamFaults)).toEqual([]);
   });
 });
 

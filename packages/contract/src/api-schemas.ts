@@ -154,6 +154,26 @@ export const rebuildWorkspace = z.object({
 });
 export type RebuildWorkspace = z.input<typeof rebuildWorkspace>;
 
+export const lockFeatures = z.object({
+  /** Take what the definition's versions mean now; else what the lock file holds stays. */
+  upgrade: z.boolean().default(false),
+  /** False: only tell what would change. */
+  write: z.boolean().default(true),
+});
+
+const lockedVersion = z.object({ version: z.string(), integrity: z.string() });
+
+/** A lock file of features. */
+export const featureLock = z.object({
+  /** Relative to the repository. */
+  path: z.string(),
+  /** How many it has. */
+  features: z.number().int(),
+  /** What became of it; empty: it said all of it. Without `from` a feature is new in it, without `to` it is gone. */
+  changes: z.array(z.object({ feature: z.string(), from: lockedVersion.nullable(), to: lockedVersion.nullable() })),
+});
+export type FeatureLock = z.infer<typeof featureLock>;
+
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
   name: workspaceName.optional(),
@@ -309,6 +329,40 @@ export const allowance = z.object({
   snapshotBytes: share,
 });
 export type Allowance = z.infer<typeof allowance>;
+
+/** A repository of personal settings: what it is, what installs it, where it is put. */
+export const dotfiles = z.object({
+  /** Cloned without credentials. */
+  repository: z.string().min(1).max(4096),
+  /** Default: the first script of a usual name in it, else links to its files. */
+  installCommand: z.string().min(1).max(4096).nullable().default(null),
+  /** Default: `~/dotfiles`. */
+  targetPath: z.string().min(1).max(limits.pathBytes).nullable().default(null),
+});
+export type Dotfiles = z.output<typeof dotfiles>;
+
+const gitText = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{Cc}<>]*$/u, "must have no line breaks and no < or >");
+
+/** What somebody wants in each new workspace of theirs, in the background, whatever its repository says. Never in a template. */
+export const personalSetup = z.object({
+  /** Null: what a repository proposes is brought, if it does. */
+  dotfiles: dotfiles.nullable(),
+  /** A path or a name, as `zsh`; where a machine has none of it, its own stays. */
+  shell: z
+    .string()
+    .max(255)
+    .regex(/^(\/[\w./+-]+|[\w.+-]+)$/, 'must be a path or a name such as "zsh"')
+    .nullable(),
+  /** `user.name` of git. */
+  gitName: gitText.nullable(),
+  /** `user.email` of git. */
+  gitEmail: gitText.nullable(),
+});
+export type PersonalSetup = z.output<typeof personalSetup>;
 
 /** Settings of the editor that follow the user, as the editor stores them. */
 export const userSettings = z.object({

@@ -108,6 +108,16 @@ const workspaces = {
     })
     .input(ref)
     .output(z.object({ runs: z.boolean() })),
+  lockFeatures: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/lock-features",
+      summary:
+        "Write devcontainer-lock.json beside the repository's devcontainer.json: its features with their digests",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.lockFeatures.shape))
+    .output(s.featureLock),
   exec: oc
     .route({
       method: "POST",
@@ -135,6 +145,15 @@ const workspaces = {
         setup: z.string(),
       }),
     ),
+  serviceLog: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/services/{service}/log",
+      summary: "What a service of its Compose file wrote last; wakes the workspace",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend({ service: z.string().min(1).max(255) }))
+    .output(z.object({ text: z.string() })),
   /** First the state as it is, then every change and every step of progress. */
   events: oc
     .route({
@@ -311,6 +330,24 @@ const me = {
     .route({ method: "PUT", path: "/me/settings", summary: "Save the editor's settings", tags: ["Account"] })
     .input(s.userSettings.partial())
     .output(s.userSettings),
+  setup: oc
+    .route({
+      method: "GET",
+      path: "/me/setup",
+      summary: "What I want in each new workspace: dotfiles, shell, git identity",
+      tags: ["Account"],
+    })
+    .input(empty)
+    .output(s.personalSetup),
+  saveSetup: oc
+    .route({
+      method: "PUT",
+      path: "/me/setup",
+      summary: "Change what I want in each new workspace; null takes it away",
+      tags: ["Account"],
+    })
+    .input(s.personalSetup.partial())
+    .output(s.personalSetup),
   setPassword: oc
     .route({
       method: "POST",

@@ -8,6 +8,8 @@ export const listenAddress = z.object({
 });
 export type ListenAddress = z.infer<typeof listenAddress>;
 
+const dayMs = 24 * 3_600_000;
+
 /** What control is started with; see `readServiceConfig` of base, which reads it from `DORMOUSE_CONTROL`. */
 export const controlConfig = z.object({
   /** Where the public API listens; only the gateway reaches it. */
@@ -40,6 +42,12 @@ export const controlConfig = z.object({
       buildTimeoutSeconds: z.number().int().min(1).default(3600),
       /** Registry and namespace of features that are named by their id alone. */
       featureNamespace: z.string().optional(),
+      /** What was built and not started from for so long is removed; 0: nothing is. */
+      unusedForMs: z
+        .number()
+        .int()
+        .refine((value) => value === 0 || value >= dayMs, "must be 0 or at least a day")
+        .default(30 * dayMs),
     })
     .prefault({}),
   /** Forwarded ports. */

@@ -9,6 +9,7 @@ import { createApiKeys } from "./accounts/api-keys.ts";
 import { createAuth } from "./accounts/auth.ts";
 import { createAuthenticator } from "./accounts/authenticate.ts";
 import { createPeople } from "./accounts/people.ts";
+import { createPersonalSetups } from "./accounts/personal-setups.ts";
 import { secretFile } from "./accounts/secrets.ts";
 import { createSignInLink } from "./accounts/sign-in-links.ts";
 import { apiDocuments } from "./api/documents.ts";
@@ -25,6 +26,7 @@ import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
+import { keepRemovingUnusedBuilds } from "./definitions/unused-builds.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { createPortAddresses } from "./ports/addresses.ts";
 import { createPortGate } from "./ports/gate.ts";
@@ -77,6 +79,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const auth = createAuth({ db, secret, publicUrl, log });
   const apiKeys = createApiKeys(db);
   const people = createPeople(db, auth);
+  const personalSetups = createPersonalSetups(db);
   const authenticator = createAuthenticator({ auth, apiKeys });
   const administrator = await people.ensureAdministrator(config.administratorEmail);
 
@@ -102,6 +105,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   });
   const bakedTemplates = templateStore(db);
   const engine = createEngine({
+    personalSetups,
     store,
     definitions,
     templates: bakedTemplates,
@@ -128,7 +132,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, ports, templates, baker, apiKeys, people, quota, capacity }),
+    router: apiRouter({ workspaces, ports, templates, baker, apiKeys, people, personalSetups, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),
@@ -155,6 +159,16 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     meter,
     log,
     keepUnknownMachines: !isOurs,
+  });
+  const tidying = new AbortController();
+  const { unusedForMs } = config.devcontainer;
+  const tidied =
+    unusedForMs > 0
+      ? keepRemovingUnusedBuilds({ store: builds, host, unusedForMs, log, signal: tidying.signal })
+      : undefined;
+  resources.add(async () => {
+    tidying.abort();
+    await tidied;
   });
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());

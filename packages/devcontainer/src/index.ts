@@ -1,3 +1,7 @@
+export { type ComposePlan, planCompose, servicesNetwork } from "./compose/plan.ts";
+export { type ComposeProject, readComposeProject } from "./compose/project.ts";
+export { composeFolder, hostsOfWorkspace, networkName, type ServiceRun, serviceRuns } from "./compose/run.ts";
+export type { ComposeService } from "./compose/service.ts";
 export type {
   BuildConfig,
   CommonConfig,
@@ -40,6 +44,7 @@ export {
   lockfileOf,
   lockfilePath,
   parseLockfile,
+  updateLockfile,
 } from "./features/lockfile.ts";
 export { type FeatureMetadata, type FeatureOption, featureEntry, parseFeatureMetadata } from "./features/metadata.ts";
 export {

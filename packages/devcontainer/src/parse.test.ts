@@ -118,7 +118,7 @@ describe("bad input is explained", () => {
     [
       { dockerComposeFile: "c.yml", service: "app", runArgs: [] },
       [
-        "1:2 warning dockerComposeFile: stands without workspaceFolder: / is opened",
+        "1:2 warning dockerComposeFile: stands without workspaceFolder: the repository is opened, not /",
         "1:46 warning runArgs: has no meaning with dockerComposeFile, only with image, build.dockerfile, dockerFile",
       ],
     ],

@@ -80,7 +80,7 @@ function checkSource(document: JsonDocument, value: object, problems: ProblemCol
     return undefined;
   }
   if (only.kind === "compose" && document.valueAt(["workspaceFolder"]) === undefined) {
-    problems.add(["dockerComposeFile"], "stands without workspaceFolder: / is opened", {
+    problems.add(["dockerComposeFile"], "stands without workspaceFolder: the repository is opened, not /", {
       severity: "warning",
       atKey: true,
     });

@@ -50,6 +50,8 @@ export interface HostServiceOptions {
   /** A running machine is kept so often, in milliseconds; 0: only when it is asked for. */
   snapshotEveryMs: number;
   poolSize: number;
+  /** Clears the cache of what nobody uses. */
+  removeUnused: (signal: AbortSignal) => Promise<void>;
   capacity: () => Promise<Omit<HostCapacity, "pool">>;
   log: Logger;
 }
@@ -124,6 +126,7 @@ export class HostService {
       loop(snapshotLookMs, () => this.#keepDue(), "the snapshot of a machine"),
       loop(activityLookMs, () => this.#lookAround(), "a look at what is in use"),
       loop(garbageMs, () => timeline.collectGarbage(signal), "collecting garbage"),
+      loop(garbageMs, () => this.#options.removeUnused(signal), "removing what nobody uses"),
     ];
   }
 

@@ -9,6 +9,7 @@ export type {
   GitProgress,
   GitStatus,
   ListeningPort,
+  PersonalSetup,
   PortLink,
   PtyInfo,
   SetPort,

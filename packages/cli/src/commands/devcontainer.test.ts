@@ -90,6 +90,24 @@ test("sums up what a valid definition asks for", async () => {
   ]);
 });
 
+test("looks into Compose files, too", async () => {
+  const compose = { dockerComposeFile: "../compose.yml", service: "app", workspaceFolder: "/w" };
+  await write(".devcontainer/devcontainer.json", compose);
+  await write("compose.yml", "services:\n  app: {image: a, depends_on: [db]}\n  db: {build: db, gpus: all}\n");
+  expect(
+    (await check()).stdout,
+  ).toBe(`compose.yml:3:19: warning: services.db.gpus: has no effect: a machine has no devices of its host's
+.devcontainer/devcontainer.json is valid, with 1 warning
+  starts from  the service app of ../compose.yml
+  services     db (built in db)
+  user         the image's
+`);
+  await write("compose.yml", "services:\n  ap: {image: a}\n");
+  const { code, stdout } = await check();
+  expect(code).toBe(1);
+  expect(stdout).toBe('.devcontainer/devcontainer.json:1:39: error: service: service is "app": the services are: ap\n');
+});
+
 test("prints every problem with its place and fails on errors", async () => {
   await write(".devcontainer/api/devcontainer.json", '{\n  "image": "x",\n  "forwardPort": [1]\n}');
   await write(".devcontainer/web/devcontainer.json", '{\n  "image": 3,\n}');

@@ -33,6 +33,7 @@ interface UpFlags {
   prefix: string;
   snapshots?: string;
   snapshotEvery: string;
+  keepUnused: string;
   keep?: string;
   open?: boolean;
   here?: boolean;
@@ -69,6 +70,11 @@ export default function up(command: Command): void {
       "--keep <periods>",
       "which of these snapshots stay: EVERY:FOR,… keeps one of each EVERY for so long (default 1m:1h,1h:1d,1d:31d)",
     )
+    .option(
+      "--keep-unused <time>",
+      "images, features and what was built of them that nobody used for so long are removed; never: they all stay",
+      "30d",
+    )
     .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
     .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
     .option(
@@ -104,6 +110,7 @@ export default function up(command: Command): void {
       };
       const snapshotEveryMs =
         flags.snapshotEvery === "never" ? 0 : parseDuration("--snapshot-every", flags.snapshotEvery) * 1000;
+      const unusedForMs = parseUnused(flags.keepUnused);
       const retention = flags.keep === undefined ? undefined : parseRetention(flags.keep);
       if (process.getuid?.() !== 0) {
         throw new DormouseError(
@@ -115,7 +122,7 @@ export default function up(command: Command): void {
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
-            ...{ flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal },
+            ...{ flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, unusedForMs, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
@@ -136,10 +143,10 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "memoryOvercommit" | "quota" | "snapshotEveryMs" | "retention" | "signal"
+    "poolSize" | "memoryOvercommit" | "quota" | "snapshotEveryMs" | "retention" | "unusedForMs" | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, unusedForMs, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -151,6 +158,7 @@ async function startShown(
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
+    unusedForMs,
     registry: {
       ...(flags.registryAuth !== undefined && { authFile: resolve(flags.registryAuth) }),
       insecure: flags.insecureRegistry ?? [],
@@ -288,4 +296,11 @@ function parseCount(what: string, text: string, max: number): number {
   if (!/^\d+$/.test(text) || value > max)
     throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 0 to ${max}`);
   return value;
+}
+
+function parseUnused(text: string): number {
+  if (text === "never") return 0;
+  const seconds = parseDuration("--keep-unused", text);
+  if (seconds < 86_400) throw usageError(`--keep-unused is ${text}: it must be a day (1d) or more, or never`);
+  return seconds * 1000;
 }

@@ -1,6 +1,7 @@
 import { formatBytes } from "@dormouse/base";
 import {
   attributesOf,
+  type ComposePlan,
   customizationsOf,
   type DevcontainerConfig,
   type DormouseCustomizations,
@@ -24,6 +25,8 @@ import {
 /** What a definition asks for, as far as it can be told without fetching images and features. */
 export interface DefinitionSummary {
   source: ReturnType<typeof sourceOf>;
+  /** What runs beside it, in the order in which it is started. */
+  services: { name: string; image: string | null; build: string | null }[];
   /** In the order in which they are installed. */
   features: { feature: string; options: Readonly<Record<string, string | boolean>>; known: boolean }[];
   lifecycle: LifecyclePlan;
@@ -42,12 +45,17 @@ export function summarize(
   config: DevcontainerConfig,
   localFeatures: ReadonlyMap<string, FeatureMetadata>,
   defaultNamespace: string | undefined,
+  compose?: ComposePlan,
 ): DefinitionSummary {
   const nodes = orderOf(config, localFeatures, defaultNamespace);
   const entries = nodes.map(({ reference, metadata }) => featureEntry(reference.text, metadata));
   const merged = mergeConfig({ features: entries, config });
   return {
     source: sourceOf(config),
+    services: (compose?.services ?? []).map(({ name, image, build }) => ({
+      ...{ name, image: build ? null : image },
+      build: build?.context ?? null,
+    })),
     features: nodes.map(({ reference, given }) => ({
       feature: reference.text,
       options: given,
@@ -102,6 +110,7 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
   const { users } = summary;
   const sections: [string, string[]][] = [
     ["starts from", [describeSource(summary)]],
+    ["services", summary.services.map(({ name, image, build }) => `${name} (${image ?? `built in ${build}`})`)],
     ["features", describeFeatures(summary)],
     ["lifecycle", describeLifecycle(summary)],
     [

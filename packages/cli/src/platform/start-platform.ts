@@ -47,6 +47,8 @@ export interface PlatformOptions {
   snapshotEveryMs?: number;
   /** Which snapshots are kept; default: as storage has it. */
   retention?: HostConfigInput["retention"];
+  /** What was built and nobody used for so long is removed, in milliseconds; 0: nothing is. */
+  unusedForMs?: number;
   /** Prefix of network namespaces, 1 to 7 small letters; platforms on one machine need different ones. */
   namePrefix: string;
   progress: Progress;
@@ -141,6 +143,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
+      unusedForMs: options.unusedForMs,
       snapshotStore: options.snapshotStore,
       agentSecret: state.agentSecret,
       snapshotKey: { id: "installation", secret: state.snapshotSecret },
@@ -153,7 +156,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       host: { url: hostUrl, token: hostToken },
       publicUrl,
       quota: options.quota,
-      devcontainer: options.devcontainer,
+      devcontainer: { ...options.devcontainer, unusedForMs: options.unusedForMs },
       ports: { domain: portsDomain, maxVisibility: options.ports?.maxVisibility },
       dataDir: join(dataDir, "control"),
     };

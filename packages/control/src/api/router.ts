@@ -3,6 +3,7 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { PortService } from "../ports/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
@@ -17,12 +18,23 @@ export interface ApiServices {
   baker: TemplateBaker;
   apiKeys: ApiKeys;
   people: People;
+  personalSetups: PersonalSetups;
   quota: Quota;
   capacity(): Promise<HostCapacity>;
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, ports, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({
+  workspaces,
+  ports,
+  templates,
+  baker,
+  apiKeys,
+  people,
+  personalSetups,
+  quota,
+  capacity,
+}: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -54,6 +66,9 @@ export function apiRouter({ workspaces, ports, templates, baker, apiKeys, people
         workspaces.rebuild(context.actor, workspace, request),
       ),
       attach: w.attach.handler(({ context, input }) => workspaces.attach(context.actor, input.workspace)),
+      lockFeatures: w.lockFeatures.handler(({ context, input: { workspace, ...request }, signal }) =>
+        workspaces.lockFeatures(context.actor, workspace, request, signal),
+      ),
       exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
         workspaces.exec(context.actor, workspace, request, signal),
       ),
@@ -61,6 +76,9 @@ export function apiRouter({ workspaces, ports, templates, baker, apiKeys, people
         const { transitions, ...texts } = await workspaces.logs(context.actor, input.workspace);
         return { ...texts, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
       }),
+      serviceLog: w.serviceLog.handler(async ({ context, input: { workspace, service }, signal }) => ({
+        text: await workspaces.serviceLog(context.actor, workspace, service, signal),
+      })),
       events: w.events.handler(({ context, input, signal }) =>
         workspaces.events(context.actor, input.workspace, signal),
       ),
@@ -121,6 +139,8 @@ export function apiRouter({ workspaces, ports, templates, baker, apiKeys, people
       quota: me.quota.handler(({ context }) => quota.of(context.actor.userId)),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
       saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
+      setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),
+      saveSetup: me.saveSetup.handler(({ context, input }) => personalSetups.save(context.actor.userId, input)),
       setPassword: me.setPassword.handler(async ({ context, input }) => {
         await people.setPassword(context.actor.userId, input);
         return {};

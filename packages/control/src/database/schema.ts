@@ -1,4 +1,4 @@
-import type { PortProtocol, PortVisibility } from "@dormouse/contract";
+import type { Dotfiles, PortProtocol, PortVisibility } from "@dormouse/contract";
 import { sql } from "drizzle-orm";
 import {
   bigint,
@@ -175,6 +175,18 @@ export const userSettings = pgTable("user_settings", {
   updatedAt: at("updated_at").notNull().defaultNow(),
 });
 
+/** What people want in each of their workspaces. */
+export const personalSetups = pgTable("personal_setups", {
+  userId: text("user_id")
+    .primaryKey()
+    .references(() => users.id, { onDelete: "cascade" }),
+  dotfiles: jsonb("dotfiles").$type<Dotfiles>(),
+  shell: text("shell"),
+  gitName: text("git_name"),
+  gitEmail: text("git_email"),
+  updatedAt: at("updated_at").notNull().defaultNow(),
+});
+
 /** Single values of the whole installation. */
 export const installation = pgTable("installation", {
   name: text("name").primaryKey(),
@@ -229,6 +241,8 @@ export const workspaces = pgTable(
     wakeOnWebSocket: boolean("wake_on_web_socket").notNull().default(true),
     /** What the repository says of its workspace; null: nothing was looked for. */
     definition: jsonb("definition").$type<Definition>(),
+    /** Of what its owner wants in each workspace: null: nothing comes, `wanted`: it is still to come, `brought`: it is there. */
+    personalSetup: text("personal_setup"),
     createdAt: at("created_at").notNull().defaultNow(),
     startedAt: at("started_at"),
     expiresAt: at("expires_at"),

@@ -6,12 +6,14 @@ import {
   type LifecycleHook,
   type LifecycleStep,
   type LocalVariables,
+  type Problem,
   remoteEnvironment,
   substituteLocal,
   type UserEnvProbe,
   type VscodeCustomizations,
 } from "@dormouse/devcontainer";
 import { noPortRules, type PortRules } from "./ports.ts";
+import type { Services } from "./services.ts";
 
 /** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
 export interface MachineStart {
@@ -66,6 +68,8 @@ export interface Definition {
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
+  /** What runs beside it in its machine; null: nothing. */
+  services: Services | null;
   /** What came of the last tool that attached, and when; null: none has yet, or there is nothing to run for one. */
   attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
@@ -96,7 +100,7 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
       carried: false,
       done: [],
     },
-    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
+    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
   };
 }
 
@@ -154,4 +158,15 @@ export function problemOf(caught: unknown, path: string | null): DefinitionProbl
   const number = (value: unknown) => (typeof value === "number" ? value : null);
   const file = typeof details.file === "string" ? details.file : path;
   return { message, file, line: number(details.line), column: number(details.column) };
+}
+
+/** What people read of the first error of a file, and how many there are. */
+export function problemsError(problems: readonly Problem[]): DormouseError {
+  const errors = problems.filter(({ severity }) => severity === "error");
+  const [first] = errors;
+  if (!first) throw new DormouseError("internal", "a definition without errors could not be read");
+  const { file, line, column, property, message } = first;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const subject = property === "" ? "" : `${property} `;
+  return fileError({ file, line, column }, `${file}:${line}:${column}: ${subject}${message}${more}`);
 }

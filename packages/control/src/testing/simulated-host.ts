@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AddressInfo, connect } from "node:net";
@@ -256,7 +257,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         const id = input.kind === "registry" ? input.id : input.url;
         const metadata = features.get(id);
         if (metadata === undefined) throw new DormouseError("not_found", `there is no feature ${id}`);
-        const digest = (input.kind === "registry" && input.digest) || `sha256:${"1".repeat(64)}`;
+        const digest = (input.kind === "registry" && input.digest) || featureDigest(id);
         const content = Buffer.from(JSON.stringify(metadata)).toString("base64");
         return { digest, files: [{ path: "devcontainer-feature.json", mode: 0o644, content }] };
       }),
@@ -413,6 +414,11 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       await closed;
     },
   };
+}
+
+/** What a feature's contents come to, which its id stands for here. */
+export function featureDigest(id: string): string {
+  return `sha256:${createHash("sha256").update(id).digest("hex")}`;
 }
 
 function entryOf(files: ReadonlyMap<string, string>, path: string) {

@@ -1,9 +1,10 @@
 import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
-import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import type { MachineInfo, PersonalSetup, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import { hasAnything, type PersonalSetups } from "../accounts/personal-setups.ts";
 import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
-import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
-import { hasAttachSteps, stepsOfMachine } from "../definitions/steps.ts";
+import { proposedDotfiles } from "../definitions/dotfiles.ts";
+import { backgroundOf, hasAttachSteps } from "../definitions/steps.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import { createBackground } from "./background.ts";
@@ -73,6 +74,7 @@ interface Drive {
 /** Makes the {@link Engine} for one host. */
 export function createEngine(options: {
   store: WorkspaceStore;
+  personalSetups: Pick<PersonalSetups, "of">;
   definitions: Definitions;
   templates: Pick<TemplateStore, "isMadeOf">;
   host: HostConnection;
@@ -82,7 +84,7 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, definitions, templates, host, changes, view, meter, sightings, log } = options;
+  const { store, personalSetups, definitions, templates, host, changes, view, meter, sightings, log } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
   const background = createBackground(log);
@@ -141,7 +143,10 @@ export function createEngine(options: {
   async function startMachine(row: OwnedRow, signal: AbortSignal) {
     const machine = await createMachine(row, sourceOf(row), signal);
     const isReady = row.prepared && !row.definition?.carried;
-    return transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    const started = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    // A machine that booted has nothing of what ran in it before.
+    if (started?.state === "running") runInBackground(started, { startsServices: true });
+    return started;
   }
 
   /** What the workspace had before, if it had a machine, is given up first; its timeline is kept. */
@@ -170,6 +175,8 @@ export function createEngine(options: {
     return transition(row, "creating", {
       generation: row.generation + 1,
       definition: { ...definition, carried: true },
+      // What is a person's own was in the other machine.
+      personalSetup: row.personalSetup === "brought" ? "wanted" : row.personalSetup,
       folder,
       ...definition.start?.resources,
     });
@@ -216,21 +223,37 @@ export function createEngine(options: {
     return running;
   }
 
-  /** Steps that nobody waits for. Each is begun once: whether it got to its end cannot be known after a restart of control. */
-  function runInBackground(row: OwnedRow) {
+  /**
+   * What nobody waits for: services that do not run, the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
+   * its end cannot be known after a restart of control.
+   */
+  function runInBackground(row: OwnedRow, { startsServices = false } = {}) {
     const { definition } = row;
-    if (!definition || definition.isPrebuild || definition.problem) return;
-    const left = stepsOfMachine(definition).filter(
-      ({ blocking, hook }) => !blocking && !definition.done.includes(hook),
-    );
-    const bringsDotfiles = hasDotfilesToBring(definition);
-    if (left.length === 0 && !bringsDotfiles) return;
+    const names = definition ? backgroundOf(definition) : [];
+    const needsServices = startsServices && Boolean(definition?.services);
+    if (names.length === 0 && row.personalSetup !== "wanted" && !needsServices) return;
     background.run(row.id, async (signal) => {
-      const names = [...left.map(({ hook }) => hook), ...(bringsDotfiles ? ["dotfiles" as const] : [])];
-      await store.patchDefinition(row, { done: [...definition.done, ...names] });
-      const { problem } = await definitions.runSteps(row, "background", signal);
-      if (problem) await tellDefinition(row, { problem });
+      if (needsServices) await tellDefinition(row, { notes: await definitions.startServices(row, signal) });
+      const setup = row.personalSetup === "wanted" ? await takePersonalSetup(row) : null;
+      if (setup) await definitions.bringIdentity(row, setup, { isFirst: true, signal });
+      let dotfiles = setup?.dotfiles ?? null;
+      if (definition && names.length > 0) {
+        await store.patchDefinition(row, { done: [...definition.done, ...names] });
+        const { problem } = await definitions.runSteps(row, "background", signal);
+        if (problem) await tellDefinition(row, { problem });
+        else if (names.includes("dotfiles")) dotfiles ??= proposedDotfiles(definition, row);
+      }
+      if (!dotfiles) return;
+      await definitions.bringDotfiles(row, dotfiles, signal);
+      if (setup) await definitions.bringIdentity(row, setup, { isFirst: false, signal });
     });
+  }
+
+  /** Null where there is none, or somebody else has decided meanwhile that none comes. */
+  async function takePersonalSetup({ id, ownerId }: OwnedRow): Promise<PersonalSetup | null> {
+    const setup = await personalSetups.of(ownerId);
+    const next = hasAnything(setup) ? "brought" : null;
+    return (await store.decidePersonalSetup(id, next)) && next ? setup : null;
   }
 
   /** Writes what came of steps, unless the machine in which they ran is no longer the workspace's, and tells it. */
@@ -274,10 +297,12 @@ export function createEngine(options: {
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
           return createMachine(row, { snapshot: { workspaceId, id: restoreSnapshot } }, signal);
         });
-        return transition(row, row.prepared ? "running" : "failed", {
+        const woken = await transition(row, row.prepared ? "running" : "failed", {
           ...whenRunning(row, machine),
           ...(!row.prepared && { reason: "its repository was not brought in" }),
         });
+        if (woken?.state === "running") runInBackground(woken);
+        return woken;
       },
       async deleting(row, signal) {
         const keepSnapshots = await templates.isMadeOf(row.id);

@@ -4,8 +4,10 @@ import {
   createWorkspace,
   type ExecResult,
   type execRequest,
+  type FeatureLock,
   type ForkResult,
   type forkWorkspace,
+  type lockFeatures,
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
@@ -18,6 +20,7 @@ import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
+import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
@@ -78,6 +81,18 @@ export interface WorkspaceService {
    * the repository's folder is what the definition makes of it.
    */
   rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
+  /** Sees to it that nothing personal is in a workspace or comes into it; false when it is there already. */
+  keepImpersonal(row: OwnedRow): Promise<boolean>;
+  /**
+   * Writes the lock file of its repository's definition, or tells what it would write.
+   * @throws DormouseError `not_found` without a definition; naming the feature that is not what the lock file says.
+   */
+  lockFeatures(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof lockFeatures>,
+    signal?: AbortSignal,
+  ): Promise<FeatureLock>;
   /** A tool attaches, and wakes it if it sleeps: whether something is run for it, in the background. */
   attach(actor: Actor, reference: string): Promise<{ runs: boolean }>;
   exec(
@@ -87,6 +102,8 @@ export interface WorkspaceService {
     signal?: AbortSignal,
   ): Promise<ExecResult>;
   logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string; setup: string }>;
+  /** What a service that runs beside the workspace wrote last. @throws DormouseError `not_found` when there is none. */
+  serviceLog(actor: Actor, reference: string, service: string, signal?: AbortSignal): Promise<string>;
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;
@@ -105,7 +122,7 @@ const unpushedTimeoutMs = 10_000;
 export function workspaceService(options: {
   store: WorkspaceStore;
   engine: Engine;
-  definitions: Pick<Definitions, "guess">;
+  definitions: Pick<Definitions, "guess" | "lock">;
   logs: Pick<SetUpLogs, "read">;
   host: HostConnection;
   changes: Changes;
@@ -161,6 +178,8 @@ export function workspaceService(options: {
       hibernateAfterSeconds:
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
       deleteAfterSeconds: input.deleteAfterSeconds ?? null,
+      // What becomes a template is everybody's.
+      personalSetup: input.prebuild ? null : "wanted",
     };
     const base = repository ? nameAfter(repository.name) : (from.baked?.name ?? randomName());
     const inserted = await insertNamed(actor, input.name, base, row);
@@ -266,12 +285,12 @@ export function workspaceService(options: {
     let made: OwnedRow | undefined;
     try {
       const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
-      const { hibernateAfterSeconds, deleteAfterSeconds, definition } = parent;
+      const { hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup } = parent;
       made = await insertNamed(actor, name, parent.name, {
         id: createId("ws"),
         state: "creating",
         ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
-        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition },
+        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup },
         // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
         env: request.env ?? {},
         expiresAt: expiry(request.ttlSeconds),
@@ -417,6 +436,13 @@ export function workspaceService(options: {
       for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
       return { snapshot: toSnapshot(snapshot), forks };
     },
+    async keepImpersonal({ id, personalSetup }) {
+      if (personalSetup === null || (await store.decidePersonalSetup(id, null))) return true;
+      return (await store.byId(id))?.personalSetup === null;
+    },
+    async lockFeatures(actor, reference, request, signal = new AbortController().signal) {
+      return await definitions.lock(await running(actor, reference), request, signal);
+    },
     async attach(actor, reference) {
       return { runs: engine.attach(await running(actor, reference)) };
     },
@@ -454,6 +480,16 @@ export function workspaceService(options: {
         }),
       ]);
       return { transitions, console: text.text, setup: await logs.read(row.id) };
+    },
+    async serviceLog(actor, reference, service, signal) {
+      const row = await running(actor, reference);
+      const names = (row.definition?.services?.runs ?? []).map(({ name }) => name);
+      if (names.includes(service)) return await serviceLog(host.guest(row.id), service, signal);
+      const known = names.length === 0 ? "it has none" : `it has ${names.join(", ")}`;
+      throw new DormouseError(
+        "not_found",
+        `service is ${JSON.stringify(service)}: workspace ${row.name} has no such service; ${known}`,
+      );
     },
     async *events(actor, reference, signal) {
       const { id } = await find(actor, reference);

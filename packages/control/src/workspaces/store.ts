@@ -24,6 +24,7 @@ export type WorkspacePatch = Partial<
     | "vcpus"
     | "memoryMib"
     | "diskGib"
+    | "personalSetup"
   >
 >;
 
@@ -79,6 +80,8 @@ export interface WorkspaceStore {
     seen: Pick<WorkspaceRow, "id" | "generation">,
     patch: Partial<Definition>,
   ): Promise<OwnedRow | undefined>;
+  /** Writes what becomes of a personal set-up that is wanted; false when that is decided already, or none is. */
+  decidePersonalSetup(id: string, next: "brought" | null): Promise<boolean>;
   remove(id: string): Promise<void>;
   history(id: string): Promise<Transition[]>;
 }
@@ -196,6 +199,14 @@ export function workspaceStore(db: Database): WorkspaceStore {
         .where(and(eq(workspaces.id, id), eq(workspaces.generation, generation), isNotNull(workspaces.definition)))
         .returning({ id: workspaces.id });
       return rows.length === 0 ? undefined : await byId(id);
+    },
+    async decidePersonalSetup(id, next) {
+      const rows = await db
+        .update(workspaces)
+        .set({ personalSetup: next })
+        .where(and(eq(workspaces.id, id), eq(workspaces.personalSetup, "wanted")))
+        .returning({ id: workspaces.id });
+      return rows.length > 0;
     },
     async remove(id) {
       await db.delete(workspaces).where(and(eq(workspaces.id, id), eq(workspaces.state, "deleting")));

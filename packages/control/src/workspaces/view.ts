@@ -5,8 +5,9 @@ import { type Definition, type VariableOwner, variablesOf } from "../definitions
 import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
-export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
+export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env" | "personalSetup"> & {
   state: WorkspaceState;
+  personalSetup: "wanted" | "brought" | null;
   env: Record<string, string>;
 };
 
