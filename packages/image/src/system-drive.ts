@@ -39,8 +39,7 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
   const own = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, engineStarter];
   const files = [...own, ...(await guestToolFiles())];
   const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
-  const engine = await buildEngine(context);
-  const debugTools = await buildDebugTools(context);
+  const [engine, debugTools] = await Promise.all([buildEngine(context), buildDebugTools(context)]);
   const hash = await contentHash("system-drive", recipeVersion, engine.hash, debugTools.hash, ...hashes);
   const build = async (folder: string) => {
     const root = join(folder, "root");
