@@ -183,7 +183,7 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
       if (record.slot === null) return undefined;
       try {
         const machine = await vmm.adopt(record.machineId);
-        const slot = slots.adopt(record.slot);
+        const slot = await slots.adopt(record.slot);
         const paused = (await machine.status()) === "paused";
         return toLive(record, machine, { lane: lanes.reserve(record.resources, { paused }), slot });
       } catch (error) {

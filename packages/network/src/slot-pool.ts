@@ -1,8 +1,16 @@
 import { DormouseError, sleep } from "@dormouse/base";
+import type { EgressEngine } from "./egress/engine.ts";
 import { openHostNetwork } from "./host-network.ts";
 import { formatIpv4Range } from "./ipv4.ts";
 import { type Slot, type SlotPlan, slotAt } from "./slot.ts";
-import { destroySlots, existingSlotIndexes, prepareSlots, slotIsPresent, slotIsWhole } from "./slot-kernel.ts";
+import {
+  attachFilter,
+  destroySlots,
+  existingSlotIndexes,
+  prepareSlots,
+  slotIsPresent,
+  slotIsWhole,
+} from "./slot-kernel.ts";
 import { checkSlotPoolOptions, type SlotPoolOptions } from "./slot-pool-options.ts";
 
 /** Slots made by one `ip` and one shell: large enough to share their start, small enough that waiters go on soon. */
@@ -19,6 +27,8 @@ const failuresUntilRejected = 3;
 export interface SlotPool {
   /** The range in use, in CIDR form. */
   readonly addressPool: string;
+  /** What may leave slots. One that nobody has given a policy reaches nothing, and can be reached by the host. */
+  readonly egress: Pick<EgressEngine, "setPolicy" | "clear" | "count" | "test" | "onRefused" | "pids" | "filterFolder">;
   /** Numbers for people and metrics: `free` can still be prepared, `leftover` waits for adopt or reclaim. */
   counts(): { prepared: number; allocated: number; leftover: number; releasing: number; free: number };
   /**
@@ -34,10 +44,10 @@ export interface SlotPool {
    */
   release(slot: Slot): Promise<void>;
   /**
-   * Takes over a slot that an earlier process allocated and that a machine still uses.
+   * Takes over a slot that an earlier process allocated and that a machine still uses. Its policy is to be set again.
    * @throws DormouseError `not_found` when the kernel does not have it whole, `already_exists` when it is allocated.
    */
-  adopt(index: number): Slot;
+  adopt(index: number): Promise<Slot>;
   /** Deletes what earlier processes left and was not adopted, except these; returns how many slots that were. */
   reclaim(exceptIndexes: Iterable<number>): Promise<number>;
   /**
@@ -72,6 +82,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
     ...options,
     addressPool: options.addressPool,
     resolver: options.resolver,
+    cacheDir: options.cacheDir ?? process.env.DORMOUSE_CACHE ?? "/var/cache/dormouse",
     slotsExist: leftover.size > 0,
   });
   const plan: SlotPlan = { namePrefix, range: host.range, uidBase: options.uidBase };
@@ -122,7 +133,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
     preparing = indexes.length;
     try {
       const slots = indexes.map((index) => slotAt(plan, index));
-      await prepareSlots(slots, logger);
+      await prepareSlots(slots, host.egress.filterFolder, logger);
       for (const slot of slots) offer(slot);
       return true;
     } catch (error) {
@@ -178,6 +189,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
 
   const pool: SlotPool = {
     addressPool: formatIpv4Range(host.range),
+    egress: host.egress,
     counts: () => ({
       prepared: prepared.length,
       allocated: allocated.size,
@@ -214,12 +226,16 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
         signal?.removeEventListener("abort", onAbort);
       });
     },
-    release(slot) {
-      if (allocated.get(slot.index) !== slot) return Promise.resolve();
+    async release(slot) {
+      if (allocated.get(slot.index) !== slot) return;
       allocated.delete(slot.index);
-      return release(slot);
+      await host.egress.clear(slot.index).catch((error: unknown) => {
+        // Its namespace goes, and with it the filter on its tap; whoever gets the slot next sets a policy of their own.
+        logger.warn("a slot's egress policy could not be cleared", { index: slot.index, error });
+      });
+      await release(slot);
     },
-    adopt(index) {
+    async adopt(index) {
       const slot = slotAt(plan, index);
       if (allocated.has(index)) throw new DormouseError("already_exists", `slot ${slot.namespace} is allocated`);
       if (!leftover.has(index) || !slotIsWhole(slot)) {
@@ -227,6 +243,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
       }
       leftover.delete(index);
       allocated.set(index, slot);
+      await attachFilter(slot, host.egress.filterFolder);
       return slot;
     },
     async reclaim(exceptIndexes) {
@@ -235,6 +252,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
       for (const index of indexes) leftover.delete(index);
       const results = await Promise.allSettled(indexes.map((index) => release(slotAt(anyIndex, index))));
       const failed = results.find((result) => result.status === "rejected");
+      await host.egress.retain([...allocated.keys(), ...except]);
       if (failed) throw failed.reason;
       return indexes.length;
     },
