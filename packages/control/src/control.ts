@@ -25,6 +25,10 @@ import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
+import { egressPolicies } from "./egress/policies.ts";
+import { egressService } from "./egress/service.ts";
+import { egressStore } from "./egress/store.ts";
+import { watchEgress } from "./egress/watch.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
@@ -88,8 +92,10 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const builder = createBuilder({ ...own, featureTimeoutMs: featureTimeoutSeconds * 1000 });
   const carrier = createCarrier(host, join(config.dataDir, "carried"));
   const logs = createSetUpLogs(join(config.dataDir, "set-up-logs"), log);
+  const layers = egressStore(db);
+  const policies = egressPolicies(layers, config.egressMode);
   const definitions = createDefinitions({
-    ...{ host, store: builds, builder, carrier, logs },
+    ...{ host, store: builds, builder, carrier, logs, policies },
     imageBuilder: createImageBuilder({ ...own, carrier, timeoutMs: buildTimeoutSeconds * 1000 }),
     hookTimeoutMs: hookTimeoutSeconds * 1000,
     defaultNamespace: featureNamespace,
@@ -100,6 +106,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     store,
     definitions,
     templates: bakedTemplates,
+    policies,
     host,
     changes,
     view,
@@ -110,15 +117,18 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const templates = templateCatalogue(host, bakedTemplates);
   const quota = createQuota(config.quota, { store, sightings });
   const workspaces = workspaceService({
-    ...{ store, engine, definitions, logs, host, changes, templates, quota, view, log },
+    ...{ store, engine, definitions, logs, policies, host, changes, templates, quota, view, log },
   });
   const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
+  const egress = egressService({
+    ...{ store: layers, policies, workspaces: store, host, administratorId: administrator.id, log },
+  });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }),
+    router: apiRouter({ workspaces, templates, baker, egress, apiKeys, people, quota, capacity }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),
@@ -148,6 +158,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());
   resources.add(() => reconciler.stop());
+  resources.add(watchEgress({ host, egress, changes, log }));
   const internalUrl = await listen(internal, config.internalListen);
   resources.add(() => close(internal));
   const url = await listen(api, config.listen);

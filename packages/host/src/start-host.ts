@@ -51,7 +51,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
   stack.add(() => vmm.close());
   const { namePrefix, slotsAhead, vmmsAhead } = config;
-  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log });
+  const runtime = await openRuntime({ vmm, namePrefix, cacheDir: config.cacheDir, slotsAhead, vmmsAhead, log });
   stack.add(() => runtime.close());
   const { slots, early } = runtime;
   const lanes = createLanes({
@@ -80,6 +80,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     timeline,
     moments,
     tokens: createAgentTokens(config.agentSecret),
+    egress: slots.egress,
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
     capacity: async () => {

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { DormouseError, formatDuration } from "@dormouse/base";
-import { Connection, saveCredentials, Workspace } from "@dormouse/sdk";
+import { Connection, type EgressMode, saveCredentials, Workspace } from "@dormouse/sdk";
 import type { Command } from "commander";
 import { parseDuration } from "../duration.ts";
 import { interruptible, usageError } from "../exit.ts";
@@ -14,6 +14,7 @@ import { parseRetention } from "../retention.ts";
 import { createStepReporter } from "../step-reporter.ts";
 import { printProblem } from "../workspace-view.ts";
 import { classifyRepository } from "./create.ts";
+import { parseMode } from "./egress.ts";
 
 interface UpFlags {
   port: string;
@@ -28,6 +29,7 @@ interface UpFlags {
   insecureRegistry?: string[];
   featureNamespace?: string;
   prefix: string;
+  egress: string;
   snapshots?: string;
   snapshotEvery: string;
   keep?: string;
@@ -77,6 +79,11 @@ export default function up(command: Command): void {
       "--feature-namespace <place>",
       "where features named by their id alone are, e.g. registry.example/team/features",
     )
+    .option(
+      "--egress <mode>",
+      "what may leave workspaces: default (registries and their own git host), none (what rules allow) or open",
+      "default",
+    )
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
     .action(async (repository: string | undefined, flags: UpFlags) => {
@@ -85,6 +92,7 @@ export default function up(command: Command): void {
       const port = parseCount("--port", flags.port, 65_535);
       const poolSize = parseCount("--pool", flags.pool, 64);
       const memoryOvercommit = parseFactor("--overcommit", flags.overcommit, 16);
+      const egressMode = parseMode("--egress", flags.egress);
       const quota = {
         workspaces:
           flags.quotaWorkspaces === undefined ? null : parseCount("--quota-workspaces", flags.quotaWorkspaces, 1e6),
@@ -103,12 +111,12 @@ export default function up(command: Command): void {
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
-            ...{ flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal },
+            ...{ flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
             const opened = await openShown({ platform, repository: wanted, dataDir: flags.data, signal });
-            await announce(platform, opened);
+            await announce(platform, opened, egressMode);
             await aborted(signal);
           } finally {
             await stopShown(platform);
@@ -124,10 +132,10 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "memoryOvercommit" | "quota" | "snapshotEveryMs" | "retention" | "signal"
+    "poolSize" | "memoryOvercommit" | "quota" | "egressMode" | "snapshotEveryMs" | "retention" | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -136,6 +144,7 @@ async function startShown(
     poolSize,
     memoryOvercommit,
     quota,
+    egressMode,
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
@@ -194,7 +203,7 @@ async function openShown(options: {
   }
 }
 
-async function announce(platform: Platform, workspace: Workspace | undefined): Promise<void> {
+async function announce(platform: Platform, workspace: Workspace | undefined, egressMode: EgressMode): Promise<void> {
   const path = workspace ? `/w/${workspace.name}` : "/";
   const link = await platform.createSignInLink(path);
   workspace?.close();
@@ -204,6 +213,11 @@ async function announce(platform: Platform, workspace: Workspace | undefined): P
   );
   printLine(`  ${paint("cyan", link)}`);
   if (workspace) printProblem(workspace.info);
+  if (egressMode === "open") {
+    printLine(
+      paint("red", "Egress is open: whatever runs in a workspace can send anything anywhere (--egress default)."),
+    );
+  }
   printLine(`Afterwards: ${platform.url}${path}   Ctrl-C stops everything; what runs sleeps until the next start.`);
 }
 

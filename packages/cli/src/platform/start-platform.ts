@@ -37,6 +37,8 @@ export interface PlatformOptions {
   quota?: ControlConfigInput["quota"];
   /** Where images and features come from; default: as the host has it. */
   registry?: HostConfigInput["registry"];
+  /** What may leave workspaces unless the installation's own layer says otherwise; default: as control has it. */
+  egressMode?: ControlConfigInput["egressMode"];
   /** How definitions are applied; default: as control has it. */
   devcontainer?: ControlConfigInput["devcontainer"];
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
@@ -151,6 +153,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       publicUrl,
       quota: options.quota,
       devcontainer: options.devcontainer,
+      egressMode: options.egressMode,
       dataDir: join(dataDir, "control"),
     };
     const gateway: GatewayConfigInput = {

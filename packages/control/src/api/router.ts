@@ -3,6 +3,7 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { EgressService } from "../egress/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -13,6 +14,7 @@ export interface ApiServices {
   workspaces: WorkspaceService;
   templates: TemplateCatalogue;
   baker: TemplateBaker;
+  egress: EgressService;
   apiKeys: ApiKeys;
   people: People;
   quota: Quota;
@@ -20,11 +22,11 @@ export interface ApiServices {
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({ workspaces, templates, baker, egress, apiKeys, people, quota, capacity }: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
-  const { workspaces: w, apiKeys: k, me } = api;
+  const { workspaces: w, apiKeys: k, egress: e, me } = api;
   return api.router({
     workspaces: {
       create: w.create.handler(({ context, input, signal }) => workspaces.create(context.actor, input, signal)),
@@ -86,6 +88,20 @@ export function apiRouter({ workspaces, templates, baker, apiKeys, people, quota
         await baker.remove(context.actor, input.template, input.version);
         return {};
       }),
+    },
+    egress: {
+      show: e.show.handler(({ context, input }) => egress.show(context.actor, input.workspace)),
+      set: e.set.handler(({ context, input: { workspace, ...layer } }) => egress.set(context.actor, workspace, layer)),
+      allow: e.allow.handler(({ context, input }) => egress.allow(context.actor, input.workspace, input.rules)),
+      deny: e.deny.handler(({ context, input }) => egress.deny(context.actor, input.workspace, input.rules)),
+      log: e.log.handler(({ context, input }) => egress.log(context.actor, input.workspace)),
+      test: e.test.handler(({ context, input: { workspace, ...attempt } }) =>
+        egress.test(context.actor, workspace, attempt),
+      ),
+      layer: e.layer.handler(({ input }) => egress.layer(input)),
+      setLayer: e.setLayer.handler(({ context, input: { layer, ...scope } }) =>
+        egress.setLayer(context.actor, scope, layer),
+      ),
     },
     apiKeys: {
       create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),

@@ -1,4 +1,5 @@
 import { DormouseError } from "@dormouse/base";
+import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
@@ -63,6 +64,7 @@ export interface DefinitionsOptions {
   imageBuilder: ImageBuilder;
   carrier: Carrier;
   logs: SetUpLogs;
+  policies: Pick<EgressPolicies, "of">;
   hookTimeoutMs: number;
   defaultNamespace: string | undefined;
   /** Tells who follows a workspace how far it is. */
@@ -74,9 +76,11 @@ const guessFreshMs = 3_600_000;
 
 /** Makes {@link Definitions}. */
 export function createDefinitions(options: DefinitionsOptions): Definitions {
-  const { host, store, builder, imageBuilder, carrier, logs, hookTimeoutMs, defaultNamespace, tell } = options;
+  const { host, store, builder, imageBuilder, carrier, logs, policies, hookTimeoutMs, defaultNamespace, tell } =
+    options;
 
-  const watcherOf = (row: OwnedRow, file: SetUpLog): BuildWatcher => ({
+  const watcherOf = async (row: OwnedRow, file: SetUpLog): Promise<BuildWatcher> => ({
+    egress: await policies.of(row),
     onProgress: (progress) => tell(row.id, progress),
     onLog: file.add,
   });
@@ -141,7 +145,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       const current = currentStart(row);
       let decided: { definition: Definition; folder: string };
       try {
-        decided = await decide(row, before, watcherOf(row, file), signal);
+        decided = await decide(row, before, await watcherOf(row, file), signal);
         if (row.repository !== null && decided.definition.path !== null) {
           await store.remember(keyOf(row, row.repository, before.wanted), decided);
         }
@@ -186,7 +190,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
       if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
       await using file = logs.open(row.id);
-      const watcher = watcherOf(row, file);
+      const watcher = await watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
       if (isFirst) {
         await makeFolders(place, signal);

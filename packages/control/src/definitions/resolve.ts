@@ -155,6 +155,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
       }),
       dotfiles: customizationsOf(merged).dotfiles ?? null,
+      egress: customizationsOf(merged).egress?.allow ?? [],
       notes: [
         ...(file.dockerfile?.notes ?? []),
         ...notes,

@@ -19,6 +19,7 @@ import type { Actor } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
+import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import { beginningOf } from "./beginning.ts";
@@ -100,6 +101,7 @@ export function workspaceService(options: {
   engine: Engine;
   definitions: Pick<Definitions, "guess">;
   logs: Pick<SetUpLogs, "read">;
+  policies: Pick<EgressPolicies, "inherit">;
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
@@ -107,7 +109,7 @@ export function workspaceService(options: {
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, definitions, logs, host, changes, templates, quota, view, log } = options;
+  const { store, engine, definitions, logs, policies, host, changes, templates, quota, view, log } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -264,6 +266,7 @@ export function workspaceService(options: {
         sourceWorkspace: snapshot.workspaceId,
         sourceSnapshot: snapshot.id,
       });
+      await policies.inherit(parent.id, made.id);
       return { workspace: view(await settled(made.id, made)) };
     } catch (caught) {
       const failed = made;
