@@ -16,7 +16,7 @@ import type {
   TemplateInfo,
 } from "@dormouse/contract";
 import type { SlotPool } from "@dormouse/network";
-import { parsePolicy } from "@dormouse/network/policy";
+import { checkPolicy } from "@dormouse/network/policy";
 import { Activity } from "./activity.ts";
 import type { AgentTokens } from "./agent-token.ts";
 import { type RunOptions, runCommand } from "./commands.ts";
@@ -451,7 +451,7 @@ export class HostService {
   }
 
   async #applyEgress(machine: Machine, egress: EgressPolicy): Promise<void> {
-    parsePolicy(egress);
+    checkPolicy(egress);
     await machine.live?.setEgress(egress);
     await this.#change(machine, { egress });
   }

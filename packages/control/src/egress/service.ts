@@ -7,7 +7,7 @@ import type {
   egressAttempt,
   WorkspaceEgress,
 } from "@dormouse/contract";
-import { checkLayer, decide, parsePolicy } from "@dormouse/network/policy";
+import { checkLayer, checkPolicy, decide, parsePolicy } from "@dormouse/network/policy";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { type HostConnection, remote } from "../host/client.ts";
@@ -111,7 +111,7 @@ export function egressService(options: {
       checkLayer(next);
       await store.set(key, next);
       try {
-        parsePolicy(await policies.of(row));
+        checkPolicy(await policies.of(row));
         await apply(row);
       } catch (error) {
         if (DormouseError.from(error).code === "invalid_argument") await store.set(key, before);

@@ -1,6 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import { formatIpv4Range, type Ipv4Range } from "../ipv4.ts";
-import { contains, type ParsedPolicy } from "../policy/policy.ts";
+import { contains, type EgressPolicy, type ParsedPolicy, parsePolicy } from "../policy/policy.ts";
 import type { PortRange, Rule, RuleProtocol } from "../policy/rule.ts";
 
 /** As in `native/egress-abi.h`. */
@@ -45,6 +45,14 @@ export function kernelPolicyOf(policy: ParsedPolicy): KernelPolicy {
     proxied,
     ranges: distinctRanges(policy).map((range) => ({ range, rules: rulesOf(policy, range) })),
   };
+}
+
+/**
+ * Makes sure that hosts can enforce a policy.
+ * @throws DormouseError `invalid_argument` with the list, the rule and what would be right.
+ */
+export function checkPolicy(policy: EgressPolicy): void {
+  kernelPolicyOf(parsePolicy(policy));
 }
 
 function rulesOf(policy: ParsedPolicy, range: Ipv4Range): PortRule[] {

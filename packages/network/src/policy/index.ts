@@ -1,3 +1,4 @@
+export { checkPolicy } from "../egress/kernel-policy.ts";
 export { checkLayer, type EgressLayer, type EgressLayers, type EgressMode, hostRules, mergeLayers } from "./layers.ts";
 export {
   type Attempt,

@@ -1,5 +1,5 @@
 import { DormouseError } from "@dormouse/base";
-import { type Ipv4Range, parseIpv4, parseIpv4Range } from "../ipv4.ts";
+import { type Ipv4Range, parseIpv4Range } from "../ipv4.ts";
 
 /**
  * What a rule is about. `web`: TCP that names its server, as TLS (SNI, RFC 6066) or HTTP (`Host`): the name in the
@@ -85,7 +85,8 @@ function parseTarget(host: string, refuse: (why: string) => DormouseError): Rule
  */
 export function normalName(text: string): string | undefined {
   const name = text.toLowerCase();
-  if (name.length > 253 || parseIpv4(name) !== undefined || /^[\dx.]+$/.test(name)) return undefined;
+  // What ends in a number is an address to some programs (WHATWG URL, "ends in a number").
+  if (name.length > 253 || /(^|\.)(\d+|0x[\da-f]*)$/.test(name)) return undefined;
   return /^(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*$/.test(name) ? name : undefined;
 }
 
