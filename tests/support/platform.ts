@@ -31,6 +31,7 @@ export async function startTestPlatform(
     devcontainer?: PlatformOptions["devcontainer"];
     /** Default: open, as tests reach servers of their own at this machine's addresses. */
     egressMode?: PlatformOptions["egressMode"];
+    resolver?: PlatformOptions["resolver"];
   } = {},
 ): Promise<TestPlatform> {
   const stack = disposer();
@@ -51,6 +52,7 @@ export async function startTestPlatform(
       registry: options.registry,
       devcontainer: options.devcontainer,
       egressMode: options.egressMode ?? "open",
+      resolver: options.resolver,
       namePrefix: "dmtest",
       progress: report,
       signal: new AbortController().signal,

@@ -24,6 +24,8 @@ export interface RuntimeOptions {
   namePrefix: string;
   /** Where what is compiled is kept. */
   cacheDir: string;
+  /** Address of a resolver; default: the host's. */
+  resolver?: string | undefined;
   slotsAhead: number;
   vmmsAhead: number;
   log: Logger;
@@ -52,12 +54,21 @@ export async function openRuntime({
   vmm,
   namePrefix,
   cacheDir,
+  resolver,
   slotsAhead,
   vmmsAhead,
   log,
 }: RuntimeOptions): Promise<Runtime> {
   const uidBase = uidBaseOf(namePrefix);
-  const slots = await createSlotPool({ namePrefix, uidBase, size: slotsAhead, max: maxSlots, cacheDir, logger: log });
+  const slots = await createSlotPool({
+    namePrefix,
+    uidBase,
+    size: slotsAhead,
+    max: maxSlots,
+    cacheDir,
+    resolver,
+    logger: log,
+  });
   const early = new WarmPool<Slot>({
     // The same native programs make both possible; without them a slot would be held for nothing.
     size: vmm.capabilities.liveSnapshot ? vmmsAhead : 0,

@@ -50,8 +50,16 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const { artifacts } = base;
   const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
   stack.add(() => vmm.close());
-  const { namePrefix, slotsAhead, vmmsAhead } = config;
-  const runtime = await openRuntime({ vmm, namePrefix, cacheDir: config.cacheDir, slotsAhead, vmmsAhead, log });
+  const { namePrefix, resolver, slotsAhead, vmmsAhead } = config;
+  const runtime = await openRuntime({
+    vmm,
+    namePrefix,
+    cacheDir: config.cacheDir,
+    resolver,
+    slotsAhead,
+    vmmsAhead,
+    log,
+  });
   stack.add(() => runtime.close());
   const { slots, early } = runtime;
   const lanes = createLanes({

@@ -48,10 +48,9 @@ END
 # The filter marks what may leave (native/egress.bpf.c); the class's minor tells it which slot it is on. Replacing it leaves
 # no moment without.
 filter() {
-  tc -force -batch - <<END 2>/dev/null || true
-qdisc add dev $tap clsact
-END
+  [ "$1" = all ] || tc qdisc add dev "$tap" clsact 2>/dev/null || true
   tc -batch - <<END
+$([ "$1" != all ] || echo "qdisc add dev $tap clsact")
 filter replace dev $tap ingress pref 1 handle 1 bpf da object-pinned $filterFolder/from_guest flowid 1:$(printf %x "$index")
 filter replace dev $tap egress pref 1 handle 1 bpf da object-pinned $filterFolder/to_guest flowid 1:$(printf %x "$index")
 END
@@ -129,4 +128,4 @@ if [ "$1" = all ]; then
 else
   guard | nft -f -
 fi
-filter
+filter "$1"

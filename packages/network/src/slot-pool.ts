@@ -169,6 +169,11 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
   };
   const destroyReleased = async (batch: readonly Release[]) => {
     const slots = batch.map(({ slot }) => slot);
+    // Before anyone gets them anew, and sets a policy of their own.
+    await Promise.all(slots.map(({ index }) => host.egress.clear(index))).catch((error: unknown) => {
+      // The filter goes with the tap, and without one nothing passes.
+      logger.warn("policies of released slots could not be cleared", { error });
+    });
     const failure = await destroySlots(slots, logger).then(
       () => undefined,
       (error: unknown) => ({ error }),
@@ -226,14 +231,10 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
         signal?.removeEventListener("abort", onAbort);
       });
     },
-    async release(slot) {
-      if (allocated.get(slot.index) !== slot) return;
+    release(slot) {
+      if (allocated.get(slot.index) !== slot) return Promise.resolve();
       allocated.delete(slot.index);
-      await host.egress.clear(slot.index).catch((error: unknown) => {
-        // Its namespace goes, and with it the filter on its tap; whoever gets the slot next sets a policy of their own.
-        logger.warn("a slot's egress policy could not be cleared", { index: slot.index, error });
-      });
-      await release(slot);
+      return release(slot);
     },
     async adopt(index) {
       const slot = slotAt(plan, index);

@@ -39,6 +39,8 @@ export interface PlatformOptions {
   registry?: HostConfigInput["registry"];
   /** What may leave workspaces unless the installation's own layer says otherwise; default: as control has it. */
   egressMode?: ControlConfigInput["egressMode"];
+  /** IPv4 address of the resolver that is asked for names; default: the host's. */
+  resolver?: string | undefined;
   /** How definitions are applied; default: as control has it. */
   devcontainer?: ControlConfigInput["devcontainer"];
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
@@ -134,6 +136,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       listen: { port: ports.host },
       token: hostToken,
       namePrefix,
+      resolver: options.resolver,
       poolSize,
       vmmsAhead: options.vmmsAhead,
       registry: options.registry,
