@@ -166,12 +166,15 @@ static __always_inline struct counters *counters_of(__u32 slot) {
   return bpf_map_lookup_elem(&counted, &slot);
 }
 
+static __always_inline void count_refused(struct __sk_buff *skb, __u32 slot) {
+  struct counters *counters = counters_of(slot);
+  if (!counters) return;
+  counters->refused_packets++;
+  counters->refused_bytes += skb->len;
+}
+
 static __always_inline void report(struct __sk_buff *skb, struct flow_key *key, enum refusal reason) {
-  struct counters *counters = counters_of(key->slot);
-  if (counters) {
-    counters->refused_packets++;
-    counters->refused_bytes += skb->len;
-  }
+  count_refused(skb, key->slot);
   if (!take(key->slot, LIMIT_REPORTS, REPORT_BURST, REPORTS_PER_SECOND)) return;
   struct refused *refused = bpf_ringbuf_reserve(&reports, sizeof *refused, 0);
   if (!refused) return;
@@ -283,7 +286,11 @@ int from_guest(struct __sk_buff *skb) {
   struct ethhdr eth;
   if (bpf_skb_load_bytes(skb, 0, &eth, sizeof eth)) return TC_ACT_SHOT;
   if (eth.h_proto == bpf_htons(ETH_P_ARP)) return TC_ACT_OK;
-  if (eth.h_proto != bpf_htons(ETH_P_IP)) return drop(skb, &key, REFUSED_PROTOCOL);
+  // Counted and not told: a kernel asks for IPv6 routers by itself.
+  if (eth.h_proto != bpf_htons(ETH_P_IP)) {
+    count_refused(skb, key.slot);
+    return TC_ACT_SHOT;
+  }
   struct iphdr ip;
   if (bpf_skb_load_bytes(skb, sizeof eth, &ip, sizeof ip)) return drop(skb, &key, REFUSED_FORM);
   key.address = ip.daddr;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Configures slots whose namespaces and links exist, one per line of standard input:
-#   NAMESPACE INDEX UID HOST_ADDRESS SLOT_ADDRESS
+#   NAMESPACE CLASS UID HOST_ADDRESS SLOT_ADDRESS
 # With the argument "filter" only what enforces the egress policy is put in place again, on slots that exist.
 # The first failure ends the script. Each slot costs the start of nsenter (which becomes the inner shell), ip, tc and nft,
 # and nothing else: "ip netns exec" would copy the host's whole mount table for each, which grows with the slots.
@@ -8,8 +8,8 @@
 set -eu
 
 if [ "${2:-}" != inside ]; then
-  while read -r namespace index uid host slot; do
-    nsenter --net="/run/netns/$namespace" sh "$0" "$1" inside "$index" "$uid" "$host" "$slot" </dev/null || {
+  while read -r namespace class uid host slot; do
+    nsenter --net="/run/netns/$namespace" sh "$0" "$1" inside "$class" "$uid" "$host" "$slot" </dev/null || {
       echo "slot $namespace could not be configured" >&2
       exit 1
     }
@@ -17,7 +17,7 @@ if [ "${2:-}" != inside ]; then
   exit 0
 fi
 
-index=$3 uid=$4 host=$5 slot=$6
+class=$3 uid=$4 host=$5 slot=$6
 
 links() {
   # Guests speak IPv4 only; a kernel without IPv6 has nothing to turn off.
@@ -45,16 +45,34 @@ route add default via $host
 END
 }
 
-# The filter marks what may leave (native/egress.bpf.c); the class's minor tells it which slot it is on. Replacing it leaves
-# no moment without.
-filter() {
-  [ "$1" = all ] || tc qdisc add dev "$tap" clsact 2>/dev/null || true
-  tc -batch - <<END
-$([ "$1" != all ] || echo "qdisc add dev $tap clsact")
-filter replace dev $tap ingress pref 1 handle 1 bpf da object-pinned $filterFolder/from_guest flowid 1:$(printf %x "$index")
-filter replace dev $tap egress pref 1 handle 1 bpf da object-pinned $filterFolder/to_guest flowid 1:$(printf %x "$index")
+# What is the same on slots that exist is left alone; a variable costs no process.
+clsact= translation=
+if [ "$1" = all ]; then
+  links
+  clsact="qdisc add dev $tap clsact"
+  translation="table ip dormouse_nat {
+  chain arrive {
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname $uplink ip saddr $host ip daddr $slot meta l4proto tcp dnat to $guestAddress
+    iifname $tap ip daddr $gatewayAddress meta l4proto { tcp, udp } th dport 53 dnat to $host
+  }
+  chain leave {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname $uplink snat to $slot
+    oifname $tap ct status dnat snat to $gatewayAddress
+  }
+}"
+else
+  tc qdisc add dev "$tap" clsact 2>/dev/null || true
+fi
+
+# The filter marks what may leave (native/egress.bpf.c); the class's minor, in hex, tells it which slot it is on. Replacing it
+# leaves no moment without.
+tc -batch - <<END
+$clsact
+filter replace dev $tap ingress pref 1 handle 1 bpf da object-pinned $filterFolder/from_guest flowid 1:$class
+filter replace dev $tap egress pref 1 handle 1 bpf da object-pinned $filterFolder/to_guest flowid 1:$class
 END
-}
 
 # What enters from the tap passes the filter, then these rules, then the host's (host-rules.ts).
 #   guard: what the filter has not marked goes nowhere, so that nothing leaves without it; what it refuses is answered. The
@@ -63,8 +81,8 @@ END
 #          resets and ICMP errors.
 #   nat:   TCP from the host to the slot's address arrives at the guest, seemingly from the gateway; DNS asked of the
 #          gateway goes to the host's end of the link; all else leaves with the slot's address.
-guard() {
-  cat <<END
+exec nft -f - <<END
+$translation
 table ip dormouse_guard
 delete table ip dormouse_guard
 table ip dormouse_guard {
@@ -103,29 +121,3 @@ table ip dormouse_guard {
   }
 }
 END
-}
-
-translation() {
-  cat <<END
-table ip dormouse_nat {
-  chain arrive {
-    type nat hook prerouting priority dstnat; policy accept;
-    iifname "$uplink" ip saddr $host ip daddr $slot meta l4proto tcp dnat to $guestAddress
-    iifname "$tap" ip daddr $gatewayAddress meta l4proto { tcp, udp } th dport 53 dnat to $host
-  }
-  chain leave {
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname "$uplink" snat to $slot
-    oifname "$tap" ct status dnat snat to $gatewayAddress
-  }
-}
-END
-}
-
-if [ "$1" = all ]; then
-  links
-  { translation; guard; } | nft -f -
-else
-  guard | nft -f -
-fi
-filter "$1"

@@ -36,7 +36,8 @@ export async function attachFilter(slot: Slot, filterFolder: string): Promise<vo
 
 async function configure(what: "all" | "filter", slots: readonly Slot[], filterFolder: string): Promise<void> {
   const lines = slots.map(
-    ({ namespace, index, uid, hostAddress, address }) => `${namespace} ${index} ${uid} ${hostAddress} ${address}\n`,
+    ({ namespace, index, uid, hostAddress, address }) =>
+      `${namespace} ${index.toString(16)} ${uid} ${hostAddress} ${address}\n`,
   );
   await run("sh", [configureScript, what], {
     input: lines.join(""),

@@ -158,8 +158,8 @@ function printEgress(name: string, { policy, layers, proposed, counters }: Works
 function describeLayer({ mode, allow, deny, cap }: EgressLayer): string {
   const parts = [
     mode ?? "",
-    allow && `allow ${allow.join(", ")}`,
-    deny && `deny ${deny.join(", ")}`,
+    allow?.length ? `allow ${allow.join(", ")}` : "",
+    deny?.length ? `deny ${deny.join(", ")}` : "",
     cap && `cap ${cap.join(", ")}`,
   ];
   return parts.filter(Boolean).join("; ");
