@@ -122,6 +122,7 @@ describe("a repository with a devcontainer.json", () => {
       },
       postCreateCommand: "echo post-create >>/tmp/hooks",
       postStartCommand: "echo post-start >>/tmp/hooks",
+      postAttachCommand: "echo post-attach in $PWD >>/tmp/hooks",
       customizations: { dormouse: { ports: { "3000": { visibility: "organisation" } } } },
     };
     const { workspace, steps } = await open("app", definition, { "README.md": "# app\n" });
@@ -129,12 +130,17 @@ describe("a repository with a devcontainer.json", () => {
     expect(workspace.info.devcontainer).toEqual({
       path: ".devcontainer/devcontainer.json",
       problem: null,
+      attached: null,
       notes: [],
       ports: [
-        { port: 3000, label: "web" },
-        { port: 5432, label: "database" },
-        { port: 6379, label: null },
+        { host: "localhost", port: 3000, label: "web", visibility: "organisation" },
+        { host: "localhost", port: 5432, label: "database" },
+        { host: "localhost", port: 6379, label: null },
       ],
+      portsAttributes: definition.portsAttributes,
+      otherPortsAttributes: {},
+      portsVisibility: { "3000": "organisation" },
+      vscode: { settings: {}, extensions: [] },
     });
     const script =
       "cat README.md /opt/node/user; nodeling; id -un; pwd; echo $APP_MODE $TOKEN $TOOLS; sort /tmp/parallel";
@@ -163,6 +169,8 @@ describe("a repository with a devcontainer.json", () => {
     }
     const hooks = async () => (await workspace.exec("cat /tmp/hooks")).stdout;
     await eventually("the hooks", async () => (await hooks()) === "node\npost-create\npost-start\n");
+    await workspace.attach();
+    await eventually("the tool's", async () => /post-start\npost-attach in \/workspaces\/app\n$/.test(await hooks()));
 
     const again = await openRepository(workspace.info.repository ?? "", { TOKEN: "mine" });
     await using second = again.workspace;
@@ -366,8 +374,24 @@ describe("a template", () => {
     );
   });
 
-  it("is not made of what may hold secrets, and not of what is not there", async () => {
+  it("is not made of what may hold secrets, nor of what has a person's own set-up, nor of what is not there", async () => {
     const { connection } = platform;
+    const dotfiles = await internet.addRepository("own-dotfiles", {
+      ".config/app/own": "mine\n",
+      ".profile-of-mine": "",
+    });
+    const mine = ["--dotfiles", dotfiles, "--shell", "sh", "--git-name", "Ada", "--git-email", "ada@example.com"];
+    expect(await dormouse(platform, ["me", "set", ...mine])).toMatchObject({ exitCode: 0 });
+    await using personal = await Workspace.create({ connection });
+    expect(await dormouse(platform, ["me", "unset", "dotfiles", "shell", "git-name", "git-email"])).toMatchObject({
+      exitCode: 0,
+    });
+    const seen = "cat ~/.config/app/own; git config user.name; git config user.email; getent passwd dev | cut -d: -f7";
+    await eventually("the set-up", async () => {
+      const { stdout } = await personal.exec(seen);
+      return /^mine\nAda\nada@example.com\n\S*\/sh\n$/.test(stdout);
+    });
+    await expect(personal.bake("leaky")).rejects.toThrow(/has your personal set-up in it/);
     await using workspace = await Workspace.create({ connection, env: { TOKEN: "secret" } });
     await expect(workspace.bake("leaky")).rejects.toThrow(
       /created with an environment \(TOKEN\), which may hold secrets/,

@@ -7,6 +7,7 @@ import { run } from "@dormouse/base/node";
 import { Workspace } from "@dormouse/sdk";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { accessibilityFaults } from "./support/accessibility.ts";
 import { dormouse } from "./support/dormouse.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
@@ -84,6 +85,7 @@ describe("a person", () => {
     await page.goto(link);
     await page.getByText("nuts", { exact: true }).first().waitFor();
     expect(page.url()).not.toContain("token");
+    expect(await accessibilityFaults(page)).toEqual([]);
     await picture("workspaces");
     const stranger = await newPage(browser);
     await stranger.goto(link);
@@ -93,6 +95,8 @@ describe("a person", () => {
       .waitFor();
     await stranger.goto(`${platform.url}/w/nuts`);
     await stranger.waitForURL(/signin/);
+    await stranger.getByRole("button").first().waitFor();
+    expect(await accessibilityFaults(stranger)).toEqual([]);
     await stranger.context().close();
   });
 
@@ -122,6 +126,32 @@ describe("a person", () => {
       patienceMs,
     );
     expect(await inMachine("git", "status", "--short")).toBe("");
+  });
+});
+
+describe("a port", () => {
+  it("is announced, listed, and opens in a tab of its own origin; others are sent to sign in", async () => {
+    const server = "setsid python3 -m http.server 8765 --bind 127.0.0.1 >/dev/null 2>&1 & echo started";
+    expect(await inMachine("sh", "-c", server)).toContain("started");
+    const notice = page.locator(".notification-list-item", { hasText: "Port 8765 is open by python3" });
+    await notice.waitFor();
+    const address = `http://8765--nuts.${new URL(platform.url).host}/`;
+    await runCommand(page, "Ports: Focus on Ports View");
+    await page.locator(".panel .monaco-list-row", { hasText: address.slice(0, -1) }).waitFor();
+    const opened = page.context().waitForEvent("page");
+    await notice.getByRole("button", { name: "Open in Browser" }).click();
+    const tabOfPort = await opened;
+    await tabOfPort.getByText("README.md").waitFor();
+    expect(tabOfPort.url()).toBe(address);
+    await tabOfPort.close();
+
+    const stranger = await newPage(browser);
+    await stranger.goto(address);
+    await stranger.waitForURL(/\/signin\?next=%2Fports%2Fenter/);
+    await stranger.context().close();
+    const refused = await dormouse(platform, ["ports", "nuts", "--json"]);
+    expect(JSON.parse(refused.stdout)).toMatchObject([{ port: 8765, visibility: "private", isListening: true }]);
+    await inMachine("pkill", "-f", "http.server 8765");
   });
 });
 

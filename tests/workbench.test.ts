@@ -3,8 +3,9 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { accessibilityFaults, upstreamFaults } from "./support/accessibility.ts";
 import { buildWorkbench } from "./support/built-pages.ts";
 import { eventually } from "./support/eventually.ts";
 import { openDoor, type TestDoor } from "./support/workbench-door.ts";
@@ -14,9 +15,9 @@ import {
   commitStaged,
   editorText,
   focusTerminal,
-  launchBrowser,
-  newPage,
+  launchProfile,
   openFile,
+  openPage,
   openWorkbench,
   runCommand,
   runInTerminal,
@@ -33,15 +34,17 @@ let home: string;
 let folder: string;
 let dist: string;
 let machine: TestMachine;
-let browser: Browser;
+let browser: BrowserContext;
 let door: TestDoor;
+// One address for all tests, so that the browser knows the editor's code from the test before.
+let port: number | undefined;
 let page: Page;
 let problems: string[];
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "dormouse-workbench-"));
   dist = await buildWorkbench();
-  browser = await launchBrowser();
+  browser = await launchProfile(join(home, "profile"));
 });
 afterAll(async () => {
   await browser?.close();
@@ -51,15 +54,16 @@ afterAll(async () => {
 beforeEach(async (context) => {
   folder = join(home, `repository-${context.task.id.replaceAll(/\W/g, "")}`);
   // A second attempt begins where the first one did.
-  await rm(folder, { recursive: true, force: true });
+  for (const left of [folder, `${folder}-remote.git`]) await rm(left, { recursive: true, force: true });
   await makeRepository(folder);
   // One for each test: terminals that a test leaves come back in the next page.
   machine = await startMachine({ HOME: home });
-  door = await openDoor(machine, dist, folder);
+  door = await openDoor(machine, dist, folder, port);
+  port = door.port;
   // What a terminal shows can be read then.
   door.settings.settings = JSON.stringify({ "terminal.integrated.gpuAcceleration": "off" });
   problems = [];
-  page = await newPage(browser, problems);
+  page = await openPage(browser, problems, door.origin);
   await openWorkbench(page, `${door.origin}/w/calm-otter`);
 });
 afterEach(async ({ task }) => {
@@ -69,7 +73,7 @@ afterEach(async ({ task }) => {
     const outline = await page.locator("body").ariaSnapshot();
     process.stdout.write(`the page as it was: ${picture}\n${outline.slice(0, 8000)}\n`);
   }
-  await page?.context().close();
+  await page?.close();
   await door?.[Symbol.asyncDispose]();
   await machine?.[Symbol.asyncDispose]();
   expect(problems).toEqual([]);
@@ -306,6 +310,94 @@ describe("source control", () => {
     git("commit", "-q", "--allow-empty", "-m", "Mine");
     await runCommand(page, "Git: Push");
     await page.locator(".notification-list-item .monaco-button", { hasText: "Pull" }).waitFor();
+  });
+
+  it("stages single lines, and a change of a comparison, and takes lines back out", async () => {
+    const lines = Array.from({ length: 30 }, (_, index) => `line ${index + 1}`);
+    await writeFile(join(folder, "lines.txt"), `${lines.join("\n")}\n`);
+    git("add", ".");
+    git("commit", "-qm", "Lines");
+    const changed = lines.with(0, "ONE").with(1, "TWO").with(19, "TWENTY");
+    await writeFile(join(folder, "lines.txt"), `${changed.join("\n")}\n`);
+    const staged = () => git("diff", "--cached", "--unified=0").match(/^\+[A-Z]+$/gm) ?? [];
+    await openFile(page, "lines.txt");
+    await page.locator(".editor-group-container.active .monaco-editor .view-lines").first().click();
+    await page.keyboard.press("Control+Home");
+    await page.keyboard.press("ArrowDown");
+    await runCommand(page, "Git: Stage Selected Ranges");
+    await eventually("one line is staged", async () => staged().join() === "+TWO");
+    await showSourceControl(page);
+    await page.locator(".scm-view .resource-group", { hasText: "Staged Changes" }).waitFor();
+    const comparison = page.locator(".editor-group-container.active .monaco-diff-editor");
+    await changeRow(page, "lines.txt").last().click();
+    await comparison.locator(".view-line", { hasText: "TWENTY" }).first().hover();
+    await comparison.locator(".gutterItem .action-label[aria-label^='Stage Block']").last().click();
+    await eventually("the change is staged", async () => staged().join() === "+TWO,+TWENTY");
+    await changeRow(page, "lines.txt").first().click();
+    await comparison.locator(".modified .view-line", { hasText: "TWO" }).first().click();
+    await runCommand(page, "Git: Unstage Selected Ranges");
+    await eventually("a line is no longer staged", async () => staged().join() === "+TWENTY");
+  });
+
+  it("tells who wrote a line and what was before, and settles conflicts", async () => {
+    git("checkout", "-q", "feature");
+    await writeFile(join(folder, "README.md"), "# Theirs\n");
+    git("commit", "-qam", "Change the title");
+    git("checkout", "-q", "main");
+    await writeFile(join(folder, "README.md"), "# Ours\n");
+    git("commit", "-qam", "Keep the title");
+    await openFile(page, "README.md");
+    await page.locator(".statusbar-item", { hasText: "Ada, just now" }).waitFor();
+    await runCommand(page, "Git: Toggle Blame of This File");
+    const column = `[...document.querySelectorAll(".editor-group-container.active .view-line span")]
+      .map((span) => getComputedStyle(span, "::before").content).join()`;
+    await eventually("each line says it", async () => String(await page.evaluate(column)).includes("Ada, just now"));
+    await runCommand(page, "Git: View File History");
+    const commit = page.locator(".timeline-tree-view .monaco-list-row", { hasText: "Keep the title" });
+    await commit.click();
+    await page.locator(".monaco-diff-editor .line-insert").first().waitFor();
+    expect(() => git("merge", "-q", "feature")).toThrow();
+    await runCommand(page, "View: Close All Editors");
+    await openFile(page, "README.md");
+    await page.locator(".codelens-decoration a", { hasText: "Accept Incoming Change" }).click();
+    await eventually("the conflict is settled", async () => (await editorText(page)).includes("# Theirs"));
+    await save(page);
+    expect(await onDisk("README.md")).toBe("# Theirs\n");
+  });
+
+  it("puts changes away and brings them back, and checks out a pull request", async () => {
+    const remote = `${folder}-remote.git`;
+    execFileSync("git", ["clone", "-q", "--bare", folder, remote]);
+    const request = git("commit-tree", "-p", "main", "-m", "Asked for", "main^{tree}");
+    git("push", "-q", remote, `${request}:refs/pull/7/head`);
+    git("remote", "add", "origin", remote);
+    await writeFile(join(folder, "README.md"), "# Not now\n");
+    await page.locator(".statusbar-item", { hasText: "main" }).waitFor();
+    await runCommand(page, "Git: Stash");
+    await page.locator(".quick-input-widget input[type=text]:visible").fill("for later");
+    await page.keyboard.press("Enter");
+    await eventually("all is put away", async () => git("status", "--porcelain") === "");
+    expect(git("stash", "list")).toContain("for later");
+    await runCommand(page, "Git: Checkout Pull Request...");
+    await page.locator(".quick-input-widget input[type=text]:visible").fill("#7");
+    await page.keyboard.press("Enter");
+    await page.locator(".statusbar-item", { hasText: "pr/7" }).waitFor();
+    expect(git("log", "-1", "--format=%s")).toBe("Asked for");
+    await runCommand(page, "Git: Pop Latest Stash");
+    await eventually("it is back", async () => (await onDisk("README.md")) === "# Not now\n");
+  });
+});
+
+describe("everybody", () => {
+  it("can use it: axe finds nothing serious in editor, source control and terminal", async () => {
+    await openFile(page, "greet.ts");
+    await typeAtEnd(page, "// more");
+    await save(page);
+    await runInTerminal(page, "echo ready-to-be-read");
+    await untilTerminalShows(page, "\nready-to-be-read");
+    await showSourceControl(page);
+    await changeRow(page, "greet.ts").waitFor();
+    expect(await accessibilityFaults(page, upstreamFaults)).toEqual([]);
   });
 });
 

@@ -258,6 +258,8 @@ function create(body: Partial<CreateWorkspace>, workspaces: Map<string, Workspac
     expiresAt: ttlSeconds ? new Date(Date.now() + Number(ttlSeconds) * 1000).toISOString() : null,
     hibernateAfterSeconds: null,
     deleteAfterSeconds: null,
+    wakeOn: { http: true, webSocket: true },
+    portUrl: null,
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,

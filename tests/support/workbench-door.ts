@@ -8,6 +8,7 @@ import type { TestMachine } from "./workbench-machine.ts";
 
 /** A door to one test machine: the page, the few REST calls it makes, and the way to the agent. */
 export interface TestDoor extends AsyncDisposable {
+  port: number;
   origin: string;
   /** The workspace as the API tells it; may be changed. */
   workspace: Workspace;
@@ -43,8 +44,8 @@ const types: Readonly<Record<string, string>> = {
   ".ttf": "font/ttf",
 };
 
-/** Opens the door on a free port. `dist` is the built page. */
-export async function openDoor(machine: TestMachine, dist: string, folder: string): Promise<TestDoor> {
+/** Opens the door, on a free port unless one is named. `dist` is the built page. */
+export async function openDoor(machine: TestMachine, dist: string, folder: string, wantedPort = 0): Promise<TestDoor> {
   const sockets = new Set<Socket>();
   let isCut = false;
   let isApiCut = false;
@@ -137,10 +138,11 @@ export async function openDoor(machine: TestMachine, dist: string, folder: strin
     }
   });
 
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(wantedPort, "127.0.0.1", resolve));
   const address = server.address();
   const port = typeof address === "object" && address ? address.port : 0;
   return Object.assign(door, {
+    port,
     origin: `http://127.0.0.1:${port}`,
     cut({ keepApi = false } = {}) {
       isCut = true;
@@ -183,6 +185,8 @@ function workspaceAt(folder: string): Workspace {
     expiresAt: null,
     hibernateAfterSeconds: null,
     deleteAfterSeconds: null,
+    wakeOn: { http: true, webSocket: true },
+    portUrl: null,
     keptAwakeBy: null,
     snapshotAt: null,
     forkedFrom: null,

@@ -1,4 +1,4 @@
-import { type Browser, chromium, type Locator, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
 import { eventually } from "./eventually.ts";
 
 /** What Debian's Chromium needs to run as root, without a screen and without asking anybody anything. */
@@ -29,11 +29,29 @@ export function launchBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: chromiumFlags });
 }
 
-/** A new page that speaks up about errors inside it. */
+const viewport = { width: 1280, height: 800 };
+
+/** Starts Chromium with a profile in a folder: what it has loaded and compiled is there for the next page. */
+export function launchProfile(folder: string): Promise<BrowserContext> {
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  return chromium.launchPersistentContext(folder, { executablePath, args: chromiumFlags, viewport });
+}
+
+/** A new page of somebody new, that speaks up about errors inside it. */
 export async function newPage(browser: Browser, problems: string[] = []): Promise<Page> {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  const context = await browser.newContext({ viewport });
+  return openPage(context, problems);
+}
+
+/** A new page that speaks up about errors inside it; with `origin` nothing that a page stored there before is left. */
+export async function openPage(context: BrowserContext, problems: string[], origin?: string): Promise<Page> {
   const page = await context.newPage();
   page.setDefaultTimeout(patienceMs);
+  if (origin) {
+    const session = await context.newCDPSession(page);
+    await session.send("Storage.clearDataForOrigin", { origin, storageTypes: "cookies,local_storage,indexeddb" });
+    await session.detach();
+  }
   page.on("pageerror", (error) => {
     const problem = `${error.name}: ${error.message}\n${error.stack}`;
     if (!upstreamProblems.some((known) => known.test(problem))) problems.push(problem);
@@ -98,8 +116,9 @@ export async function editorText(page: Page): Promise<string> {
 export async function runCommand(page: Page, title: string): Promise<void> {
   await page.keyboard.press("F1");
   await page.locator(".quick-input-widget input[type=text]:visible").fill(`>${title}`);
-  await page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first().waitFor();
-  await page.keyboard.press("Enter");
+  const escaped = title.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const name = page.locator(".label-name", { hasText: new RegExp(`^${escaped}$`) });
+  await page.locator(".quick-input-list .monaco-list-row", { has: name }).first().click();
 }
 
 /** Shows the terminal, making one when there is none, and gives it the keyboard. */

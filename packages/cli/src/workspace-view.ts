@@ -13,6 +13,8 @@ export function paintState(state: WorkspaceState): string {
 /** What of its definition could not be applied, if anything, and where to read on. */
 export function printProblem({ name, devcontainer }: WorkspaceInfo): void {
   for (const note of devcontainer?.notes ?? []) printLine(paint("dim", note));
+  const failed = devcontainer?.attached?.problem;
+  if (failed) printLine(`${paint("red", "The last tool that attached:")} ${failed.message}`);
   if (!devcontainer?.problem) return;
   printLine(`${paint("red", "Its devcontainer.json was not applied in all:")} ${devcontainer.problem.message}`);
   printLine(paint("dim", `dormouse logs ${name} --setup shows how far it came; dormouse rebuild ${name} tries again.`));
@@ -32,6 +34,9 @@ export function printWorkspace(info: WorkspaceInfo): void {
     ...(info.ref === null ? [] : ([["ref", info.ref]] as const)),
     ["folder", info.folder],
     ...(info.devcontainer ? ([["definition", info.devcontainer.path ?? "none that could be used"]] as const) : []),
+    ...(info.devcontainer?.vscode.extensions.length
+      ? ([["extensions", `${info.devcontainer.vscode.extensions.join(", ")} (recommended)`]] as const)
+      : []),
     ["machine", `${resources.vcpus} vCPU, ${resources.memoryMib} MiB memory, ${resources.diskGib} GiB disk`],
     ["isolation", info.isolation ?? "-"],
     ["created", `${info.createdAt} (${relativeTime(info.createdAt)})`],

@@ -30,6 +30,40 @@ export const workspaceState = z.enum([
 ]);
 export type WorkspaceState = z.infer<typeof workspaceState>;
 
+/** What is wrong with a definition, or with what it has run. */
+export const definitionProblem = z.object({
+  message: z.string(),
+  /** Where in the repository, as far as it can be told; line and column from 1. */
+  file: z.string().nullable(),
+  line: z.number().int().nullable(),
+  column: z.number().int().nullable(),
+});
+
+/** Who may open a port: whoever may open the workspace, everybody in its organisation, anybody. */
+export const portVisibility = z.enum(["private", "organisation", "public"]);
+export type PortVisibility = z.infer<typeof portVisibility>;
+
+/** What a definition says of ports ("Port attributes" of the specification); what it leaves to tools is absent. */
+export const portAttributes = z.object({
+  label: z.string().optional(),
+  protocol: z.enum(["http", "https"]).optional(),
+  onAutoForward: z.enum(["notify", "openBrowser", "openBrowserOnce", "openPreview", "silent", "ignore"]).optional(),
+  requireLocalPort: z.boolean().optional(),
+  elevateIfNeeded: z.boolean().optional(),
+});
+export type PortAttributes = z.infer<typeof portAttributes>;
+
+/** A port that a definition wants forwarded, with all that it says of it. */
+export const definedPort = portAttributes.extend({
+  /** `localhost` is the machine itself; other names are services beside it. */
+  host: z.string(),
+  port: z.number().int(),
+  label: z.string().nullable(),
+  /** What the definition proposes; absent: nothing. */
+  visibility: portVisibility.optional(),
+});
+export type DefinedPort = z.infer<typeof definedPort>;
+
 export const workspace = z.object({
   id: z.string(),
   name: workspaceName,
@@ -64,23 +98,29 @@ export const workspace = z.object({
       /** Relative to the repository; null when none could be chosen. */
       path: z.string().nullable(),
       /** Why the workspace is not, or not in all, what the file says; null when it is. */
-      problem: z
-        .object({
-          message: z.string(),
-          /** Where in the repository, as far as it can be told; line and column from 1. */
-          file: z.string().nullable(),
-          line: z.number().int().nullable(),
-          column: z.number().int().nullable(),
-        })
-        .nullable(),
+      problem: definitionProblem.nullable(),
+      /** What came of the steps for the last tool that attached, once they have ended; null: there were none. */
+      attached: z.object({ at: z.iso.datetime(), problem: definitionProblem.nullable() }).nullable(),
       /** What it asks for and a machine does not do. */
       notes: z.array(z.string()),
-      /** Of `forwardPorts`, with their labels. */
-      ports: z.array(z.object({ port: z.number().int(), label: z.string().nullable() })),
+      /** Of `forwardPorts` and `appPort`. */
+      ports: z.array(definedPort),
+      /** For whatever else listens: by port, `host:port`, range or regular expression of a command line, as in the file. */
+      portsAttributes: z.record(z.string(), portAttributes),
+      /** Of ports to which none of these applies. */
+      otherPortsAttributes: portAttributes,
+      /** Proposed for ports by number, also for such as are not in `ports`. */
+      portsVisibility: z.record(z.string(), portVisibility),
+      /** Of `customizations.vscode`: defaults of the editor below everybody's own settings, and extensions that are recommended. */
+      vscode: z.object({ settings: z.record(z.string(), z.unknown()), extensions: z.array(z.string()) }),
     })
     .nullable(),
+  /** Which requests to its ports wake it when it sleeps. */
+  wakeOn: z.object({ http: z.boolean(), webSocket: z.boolean() }),
   /** The page of this workspace. */
   url: z.string(),
+  /** The origin of each of its ports, with `{port}` where the number goes; null: this platform has no domain for ports. */
+  portUrl: z.string().nullable(),
 });
 export type Workspace = z.infer<typeof workspace>;
 
@@ -114,6 +154,26 @@ export const rebuildWorkspace = z.object({
   wait: z.boolean().default(true),
 });
 export type RebuildWorkspace = z.input<typeof rebuildWorkspace>;
+
+export const lockFeatures = z.object({
+  /** Take what the definition's versions mean now; else what the lock file holds stays. */
+  upgrade: z.boolean().default(false),
+  /** False: only tell what would change. */
+  write: z.boolean().default(true),
+});
+
+const lockedVersion = z.object({ version: z.string(), integrity: z.string() });
+
+/** A lock file of features. */
+export const featureLock = z.object({
+  /** Relative to the repository. */
+  path: z.string(),
+  /** How many it has. */
+  features: z.number().int(),
+  /** What became of it; empty: it said all of it. Without `from` a feature is new in it, without `to` it is gone. */
+  changes: z.array(z.object({ feature: z.string(), from: lockedVersion.nullable(), to: lockedVersion.nullable() })),
+});
+export type FeatureLock = z.infer<typeof featureLock>;
 
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
@@ -153,6 +213,7 @@ export const updateWorkspace = z.object({
   ttlSeconds: ttlSeconds.nullable().optional(),
   hibernateAfterSeconds: hibernateAfterSeconds.nullable().optional(),
   deleteAfterSeconds: deleteAfterSeconds.nullable().optional(),
+  wakeOn: z.object({ http: z.boolean(), webSocket: z.boolean() }).partial().optional(),
 });
 
 /** A kept moment of a workspace, on its timeline. */
@@ -271,6 +332,40 @@ export const allowance = z.object({
   snapshotBytes: share,
 });
 export type Allowance = z.infer<typeof allowance>;
+
+/** A repository of personal settings: what it is, what installs it, where it is put. */
+export const dotfiles = z.object({
+  /** Cloned without credentials. */
+  repository: z.string().min(1).max(4096),
+  /** Default: the first script of a usual name in it, else links to its files. */
+  installCommand: z.string().min(1).max(4096).nullable().default(null),
+  /** Default: `~/dotfiles`. */
+  targetPath: z.string().min(1).max(limits.pathBytes).nullable().default(null),
+});
+export type Dotfiles = z.output<typeof dotfiles>;
+
+const gitText = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{Cc}<>]*$/u, "must have no line breaks and no < or >");
+
+/** What somebody wants in each new workspace of theirs, in the background, whatever its repository says. Never in a template. */
+export const personalSetup = z.object({
+  /** Null: what a repository proposes is brought, if it does. */
+  dotfiles: dotfiles.nullable(),
+  /** A path or a name, as `zsh`; where a machine has none of it, its own stays. */
+  shell: z
+    .string()
+    .max(255)
+    .regex(/^(\/[\w./+-]+|[\w.+-]+)$/, 'must be a path or a name such as "zsh"')
+    .nullable(),
+  /** `user.name` of git. */
+  gitName: gitText.nullable(),
+  /** `user.email` of git. */
+  gitEmail: gitText.nullable(),
+});
+export type PersonalSetup = z.output<typeof personalSetup>;
 
 /** Settings of the editor that follow the user, as the editor stores them. */
 export const userSettings = z.object({

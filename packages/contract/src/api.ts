@@ -4,6 +4,7 @@ import * as s from "./api-schemas.ts";
 import * as e from "./egress-schemas.ts";
 import { execResult } from "./guest-schemas.ts";
 import { hostCapacity } from "./host-schemas.ts";
+import * as p from "./ports.ts";
 
 const ref = z.object({ workspace: s.workspaceRef });
 const empty = z.object({});
@@ -97,6 +98,27 @@ const workspaces = {
     })
     .input(ref.extend(s.rebuildWorkspace.shape))
     .output(s.workspace),
+  attach: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/attach",
+      summary: "A tool attaches: run what the repository's devcontainer.json has for that (postAttachCommand)",
+      description:
+        "In the background; what came of it stands in `devcontainer.attached`, and an event tells it. `runs` is false when there is nothing to run.",
+      tags: ["Workspaces"],
+    })
+    .input(ref)
+    .output(z.object({ runs: z.boolean() })),
+  lockFeatures: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/lock-features",
+      summary:
+        "Write devcontainer-lock.json beside the repository's devcontainer.json: its features with their digests",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend(s.lockFeatures.shape))
+    .output(s.featureLock),
   exec: oc
     .route({
       method: "POST",
@@ -124,6 +146,15 @@ const workspaces = {
         setup: z.string(),
       }),
     ),
+  serviceLog: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/services/{service}/log",
+      summary: "What a service of its Compose file wrote last; wakes the workspace",
+      tags: ["Workspaces"],
+    })
+    .input(ref.extend({ service: z.string().min(1).max(255) }))
+    .output(z.object({ text: z.string() })),
   /** First the state as it is, then every change and every step of progress. */
   events: oc
     .route({
@@ -164,6 +195,60 @@ const snapshots = {
       tags: ["Snapshots"],
     })
     .input(ref.extend({ snapshot: z.string().min(1).max(128) }))
+    .output(empty),
+};
+
+const portRef = ref.extend({ port: p.portNumber });
+
+const ports = {
+  list: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/ports",
+      summary: "What listens in a workspace, what its definition names and what was set; wakes nothing",
+      tags: ["Ports"],
+    })
+    .input(ref)
+    .output(z.object({ ports: z.array(p.forwardedPort) })),
+  set: oc
+    .route({
+      method: "PATCH",
+      path: "/workspaces/{workspace}/ports/{port}",
+      summary: "Set who may open a port, its label, its protocol, whether it is forwarded",
+      description: "`null` goes back to what the definition says. More than the platform's policy allows is refused.",
+      tags: ["Ports"],
+    })
+    .input(portRef.extend(p.setPort.shape))
+    .output(p.forwardedPort),
+  createLink: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/ports/{port}/links",
+      summary: "Make a link that opens a port for whoever has it; it is shown once",
+      description:
+        "The token stands in the link's fragment. Programs send it as `Authorization: Bearer dml_…` to the port's origin.",
+      tags: ["Ports"],
+      successStatus: 201,
+    })
+    .input(portRef.extend({ expiresInSeconds: p.linkSeconds.default(24 * 3600) }))
+    .output(p.portLink.extend({ url: z.string() })),
+  links: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/ports/{port}/links",
+      summary: "Links to a port that have not expired",
+      tags: ["Ports"],
+    })
+    .input(portRef)
+    .output(z.object({ links: z.array(p.portLink) })),
+  revokeLink: oc
+    .route({
+      method: "DELETE",
+      path: "/workspaces/{workspace}/ports/{port}/links/{id}",
+      summary: "Revoke a link; what was opened with it is closed",
+      tags: ["Ports"],
+    })
+    .input(portRef.extend({ id: z.string().min(1).max(128) }))
     .output(empty),
 };
 
@@ -246,6 +331,24 @@ const me = {
     .route({ method: "PUT", path: "/me/settings", summary: "Save the editor's settings", tags: ["Account"] })
     .input(s.userSettings.partial())
     .output(s.userSettings),
+  setup: oc
+    .route({
+      method: "GET",
+      path: "/me/setup",
+      summary: "What I want in each new workspace: dotfiles, shell, git identity",
+      tags: ["Account"],
+    })
+    .input(empty)
+    .output(s.personalSetup),
+  saveSetup: oc
+    .route({
+      method: "PUT",
+      path: "/me/setup",
+      summary: "Change what I want in each new workspace; null takes it away",
+      tags: ["Account"],
+    })
+    .input(s.personalSetup.partial())
+    .output(s.personalSetup),
   setPassword: oc
     .route({
       method: "POST",
@@ -347,10 +450,11 @@ const hosts = {
  * The public API, REST under `/api`. The OpenAPI 3.1 document at `/api/openapi.json`
  * is made from it. Calls need a session cookie or `Authorization: Bearer <API key>`.
  * Beside it the gateway passes `/api/workspaces/{workspace}/guest/rpc/…`, `…/guest/channel`
- * (WebSocket) and `…/guest/file?path=…` (GET, PUT, raw bodies) on to the workspace's agent.
+ * (WebSocket), `…/guest/file?path=…` (GET, PUT, raw bodies) and `…/guest/port/{port}` (`Upgrade: tcp`, the bytes of a
+ * port) on to the workspace's agent.
  * Signing in: `POST /api/auth/sign-in/link` with `{ token }` (from the fragment of a one-time
  * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
  * `POST /api/auth/sign-out` ends it.
  */
-export const apiContract = { workspaces, snapshots, templates, egress, apiKeys, me, hosts };
+export const apiContract = { workspaces, ports, snapshots, templates, egress, apiKeys, me, hosts };
 export type ApiContract = typeof apiContract;

@@ -201,6 +201,26 @@ export const gitCommit = z.object({
 });
 export type GitCommit = z.infer<typeof gitCommit>;
 
+/** Who wrote each line of a file. */
+export const gitBlame = z.object({
+  commits: z.array(gitCommit.pick({ hash: true, author: true, email: true, authoredMs: true, subject: true })),
+  /** For each line of the file the index of its commit in `commits`; -1 where the line is in no commit yet. */
+  lines: z.array(z.number().int().min(-1)),
+});
+export type GitBlame = z.infer<typeof gitBlame>;
+
+export const gitStash = z.object({
+  /** As the calls for one stash take it. Git numbers stashes anew with each one; this stays. */
+  hash: z.string(),
+  message: z.string(),
+  createdMs: z.number(),
+});
+export type GitStash = z.infer<typeof gitStash>;
+
+/** Answers a server's question, in one call only: it is kept nowhere, least of all in the repository's configuration. */
+export const gitCredential = z.object({ username: z.string(), password: z.string() });
+export type GitCredential = z.infer<typeof gitCredential>;
+
 /** Why git refused; stands in an error's `details.reason`. */
 export const gitReasons = [
   "authentication",
@@ -240,6 +260,8 @@ export const listeningPort = z.object({
   address: z.string(),
   pid: z.number().int().nullable(),
   process: z.string().nullable(),
+  /** Its beginning, the words with blanks between them. */
+  commandLine: z.string().nullable(),
 });
 export type ListeningPort = z.infer<typeof listeningPort>;
 

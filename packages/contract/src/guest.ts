@@ -97,7 +97,12 @@ const pty = {
 };
 
 const gitStream = eventIterator(s.gitProgress, z.object({ head: z.string().nullable() }));
-const remote = repository.extend({ remote: z.string().optional(), branch: z.string().optional() });
+const remote = repository.extend({
+  remote: z.string().optional(),
+  branch: z.string().optional(),
+  credential: s.gitCredential.optional(),
+});
+const stash = repository.extend({ hash: z.string() });
 const paths = repository.extend({ paths: z.array(z.string()).min(1) });
 
 const git = {
@@ -112,6 +117,8 @@ const git = {
   /** A file as it is at `ref`; `:` means the index. `not_found` where it is not. */
   show: oc.input(repository.extend({ ref: z.string(), path: z.string() })).output(z.object({ content: s.base64 })),
   stage: oc.input(paths).output(empty),
+  /** Puts a file into the index with this content, whatever the worktree has. */
+  stageContent: oc.input(repository.extend({ path: z.string(), content: s.base64 })).output(empty),
   unstage: oc.input(paths).output(empty),
   /** Worktree changes of tracked files are undone, untracked files removed. */
   discard: oc.input(paths).output(empty),
@@ -142,6 +149,24 @@ const git = {
       }),
     )
     .output(z.object({ commits: z.array(s.gitCommit) })),
+  /** Of the file as it is in the worktree, or of `content`. `not_found` when git does not know it. */
+  blame: oc.input(repository.extend({ path: z.string(), content: s.base64.optional() })).output(s.gitBlame),
+  /** Newest first. */
+  stashes: oc.input(repository).output(z.object({ stashes: z.array(s.gitStash) })),
+  /** Puts all changes away. `nothing_to_commit` where there are none. */
+  stash: oc
+    .input(
+      repository.extend({
+        message: z.string().max(1000).optional(),
+        untracked: z.boolean().default(false),
+        /** What is staged stays in the worktree, and is put away too. */
+        keepIndex: z.boolean().default(false),
+      }),
+    )
+    .output(empty),
+  /** Brings a stash's changes back, and removes it unless it is to be kept. With a conflict it is kept. */
+  unstash: oc.input(stash.extend({ keep: z.boolean().default(false) })).output(empty),
+  dropStash: oc.input(stash).output(empty),
   fetch: oc.input(remote).output(gitStream),
   pull: oc.input(remote.extend({ rebase: z.boolean().default(false) })).output(gitStream),
   push: oc
@@ -153,8 +178,7 @@ const git = {
         url: z.string().min(1).max(4096),
         path: s.guestPath,
         ref: z.string().max(255).optional(),
-        /** Answers the server's question, in this call only: it is kept nowhere, least of all in the repository's configuration. */
-        credential: z.object({ username: z.string(), password: z.string() }).optional(),
+        credential: s.gitCredential.optional(),
         depth: z.number().int().positive().optional(),
       }),
     )
@@ -211,7 +235,8 @@ const machine = {
 /**
  * What the agent in a machine offers its host. Spoken as oRPC over HTTP (`/rpc`) and
  * over one WebSocket per client (`/channel`). Whole files of any size go through
- * `GET` and `PUT /file?path=…` as raw bodies. Every call carries the host's token.
+ * `GET` and `PUT /file?path=…` as raw bodies. `GET /port/N` with `Upgrade: tcp` becomes a connection to what listens on
+ * that port of the machine's loopback, or is refused as `unavailable`. Every call carries the host's token.
  */
 export const guestContract = { files, exec, pty, git, search, ports, machine };
 export type GuestContract = typeof guestContract;

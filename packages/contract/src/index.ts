@@ -9,3 +9,4 @@ export * from "./host-schemas.ts";
 export { type InternalContract, internalContract } from "./internal.ts";
 export { limits } from "./limits.ts";
 export { checkOrigin, type OriginHeaders } from "./origin.ts";
+export * from "./ports.ts";

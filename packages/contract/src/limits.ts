@@ -32,6 +32,10 @@ export const limits = {
   deleteAfterSeconds: { min: 60, max: 365 * 24 * 3600 },
   /** A snapshot's name is a label on the timeline. */
   snapshotNameLength: 100,
+  /** A port's label is shown in a column. */
+  portLabelLength: 100,
+  /** A link to a port that should last longer is better made anew. */
+  portLinkSeconds: 30 * 24 * 3600,
   /** Forks of one call: each takes a machine at once. */
   forks: 100,
   /** A name of 253 characters, a protocol and ports. */

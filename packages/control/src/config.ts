@@ -1,4 +1,4 @@
-import { egressMode } from "@dormouse/contract";
+import { egressMode, portVisibility } from "@dormouse/contract";
 import { z } from "zod";
 
 /** Where a server listens; port 0 takes a free one. */
@@ -7,6 +7,8 @@ export const listenAddress = z.object({
   port: z.number().int().min(0).max(65_535).default(0),
 });
 export type ListenAddress = z.infer<typeof listenAddress>;
+
+const dayMs = 24 * 3_600_000;
 
 /** What control is started with; see `readServiceConfig` of base, which reads it from `DORMOUSE_CONTROL`. */
 export const controlConfig = z.object({
@@ -42,6 +44,21 @@ export const controlConfig = z.object({
       buildTimeoutSeconds: z.number().int().min(1).default(3600),
       /** Registry and namespace of features that are named by their id alone. */
       featureNamespace: z.string().optional(),
+      /** What was built and not started from for so long is removed; 0: nothing is. */
+      unusedForMs: z
+        .number()
+        .int()
+        .refine((value) => value === 0 || value >= dayMs, "must be 0 or at least a day")
+        .default(30 * dayMs),
+    })
+    .prefault({}),
+  /** Forwarded ports. */
+  ports: z
+    .object({
+      /** Their origins are `<port>--<workspace>.` and this, with a port if it is not the scheme's own; null: they have none. */
+      domain: z.string().min(1).nullable().default(null),
+      /** Nobody, no definition either, opens a port any wider. */
+      maxVisibility: portVisibility.default("public"),
     })
     .prefault({}),
   /** E-mail address of the administrator that the first start makes. */

@@ -9,6 +9,7 @@ import { createApiKeys } from "./accounts/api-keys.ts";
 import { createAuth } from "./accounts/auth.ts";
 import { createAuthenticator } from "./accounts/authenticate.ts";
 import { createPeople } from "./accounts/people.ts";
+import { createPersonalSetups } from "./accounts/personal-setups.ts";
 import { secretFile } from "./accounts/secrets.ts";
 import { createSignInLink } from "./accounts/sign-in-links.ts";
 import { apiDocuments } from "./api/documents.ts";
@@ -25,11 +26,16 @@ import { createCarrier } from "./definitions/carry.ts";
 import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
+import { keepRemovingUnusedBuilds } from "./definitions/unused-builds.ts";
 import { egressPolicies } from "./egress/policies.ts";
 import { egressService } from "./egress/service.ts";
 import { egressStore } from "./egress/store.ts";
 import { watchEgress } from "./egress/watch.ts";
 import { connectHost, remote } from "./host/client.ts";
+import { createPortAddresses } from "./ports/addresses.ts";
+import { createPortGate } from "./ports/gate.ts";
+import { createPortService } from "./ports/service.ts";
+import { portStore } from "./ports/store.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
 import { templateStore } from "./templates/store.ts";
@@ -77,13 +83,15 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const auth = createAuth({ db, secret, publicUrl, log });
   const apiKeys = createApiKeys(db);
   const people = createPeople(db, auth);
+  const personalSetups = createPersonalSetups(db);
   const authenticator = createAuthenticator({ auth, apiKeys });
   const administrator = await people.ensureAdministrator(config.administratorEmail);
 
   const store = workspaceStore(db);
   const changes = createChanges();
   const sightings = createSightings();
-  const view = (row: OwnedRow) => toWorkspace(row, publicUrl, sightings.of(row.id));
+  const { domain: portsDomain, maxVisibility } = config.ports;
+  const view = (row: OwnedRow) => toWorkspace(row, { publicUrl, portsDomain }, sightings.of(row.id));
   const meter = createMeter(db);
   const builds = buildStore(db);
   const { hookTimeoutSeconds, featureTimeoutSeconds, buildTimeoutSeconds, featureNamespace } = config.devcontainer;
@@ -103,6 +111,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   });
   const bakedTemplates = templateStore(db);
   const engine = createEngine({
+    personalSetups,
     store,
     definitions,
     templates: bakedTemplates,
@@ -118,7 +127,12 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const quota = createQuota(config.quota, { store, sightings });
   const workspaces = workspaceService({
     ...{ store, engine, definitions, logs, policies, host, changes, templates, quota, view, log },
+    addresses: createPortAddresses(db),
   });
+  const portPolicy = { scheme: new URL(publicUrl).protocol, domain: portsDomain, maxVisibility };
+  const portRows = portStore(db);
+  const ports = createPortService({ store: portRows, workspaces, host, policy: portPolicy });
+  const gate = createPortGate({ store: portRows, rows: store, workspaces, authenticator, policy: portPolicy });
   const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
   const egress = egressService({
     ...{ store: layers, policies, workspaces: store, host, administratorId: administrator.id, log },
@@ -128,7 +142,9 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, templates, baker, egress, apiKeys, people, quota, capacity }),
+    router: apiRouter({
+      ...{ workspaces, ports, templates, baker, egress, apiKeys, people, personalSetups, quota, capacity },
+    }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),
@@ -138,6 +154,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     token: config.internalToken,
     authenticator,
     workspaces,
+    gate,
     apiKeys,
     administratorId: administrator.id,
     createSignInLink: (options) => createSignInLink(db, { ...options, publicUrl }),
@@ -154,6 +171,16 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     meter,
     log,
     keepUnknownMachines: !isOurs,
+  });
+  const tidying = new AbortController();
+  const { unusedForMs } = config.devcontainer;
+  const tidied =
+    unusedForMs > 0
+      ? keepRemovingUnusedBuilds({ store: builds, host, unusedForMs, log, signal: tidying.signal })
+      : undefined;
+  resources.add(async () => {
+    tidying.abort();
+    await tidied;
   });
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());

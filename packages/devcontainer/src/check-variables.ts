@@ -54,6 +54,7 @@ function messageFor({ path, text, name }: VariableUse, propertiesWithId: readonl
   switch (name) {
     case "containerEnv":
     case "localEnv":
+      if (/^\$\{\w+:[^:]+:[^:]*:/.test(text)) return `holds ${text}: its default ends at the first colon`;
       if (!/^\$\{\w+:[^:]/.test(text)) return `holds ${text}: a variable's name must follow, as in \${${name}:HOME}`;
       if (name === "localEnv" || top === "remoteEnv") return undefined;
       return `holds ${text}: containerEnv may stand in remoteEnv only, since nothing else is read once the machine runs`;

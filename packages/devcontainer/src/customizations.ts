@@ -3,6 +3,7 @@ import type { MergedConfig } from "./merge.ts";
 import type { ProblemCollector } from "./problem.ts";
 import { validateDocument } from "./schema/explain.ts";
 import { customizationsValidator } from "./schema/validators.ts";
+import { checkVscode } from "./vscode.ts";
 
 /** What starts a prebuild. */
 export type PrebuildTrigger = "push" | "pr" | { cron: string };
@@ -34,7 +35,7 @@ export function customizationsOf({ customizations }: Pick<MergedConfig, "customi
   return Object.keys(ports).length > 0 ? { ...merged, ports } : merged;
 }
 
-/** Validates the blocks under `customizations`, which stands in the object at `at`. */
+/** Validates our blocks and the editor's under `customizations`, which stands in the object at `at`. */
 export function checkCustomizations(document: JsonDocument, problems: ProblemCollector, at: JsonPath = []): void {
   for (const name of blockNames) {
     const path = [...at, "customizations", name];
@@ -48,6 +49,7 @@ export function checkCustomizations(document: JsonDocument, problems: ProblemCol
     });
     checkPortNumbers(document, problems, [...path, "ports"]);
   }
+  checkVscode(document, problems, at);
 }
 
 function checkPortNumbers(document: JsonDocument, problems: ProblemCollector, path: JsonPath): void {

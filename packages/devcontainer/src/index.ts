@@ -1,3 +1,7 @@
+export { type ComposePlan, planCompose, servicesNetwork } from "./compose/plan.ts";
+export { type ComposeProject, readComposeProject } from "./compose/project.ts";
+export { composeFolder, hostsOfWorkspace, networkName, type ServiceRun, serviceRuns } from "./compose/run.ts";
+export type { ComposeService } from "./compose/service.ts";
 export type {
   BuildConfig,
   CommonConfig,
@@ -40,6 +44,7 @@ export {
   lockfileOf,
   lockfilePath,
   parseLockfile,
+  updateLockfile,
 } from "./features/lockfile.ts";
 export { type FeatureMetadata, type FeatureOption, featureEntry, parseFeatureMetadata } from "./features/metadata.ts";
 export {
@@ -71,7 +76,7 @@ export {
 export { type HookCommand, type MergedConfig, type MergeInput, mergeConfig } from "./merge.ts";
 export { type Mount, parseMount } from "./mounts.ts";
 export { type ParsedConfig, type ParseOptions, parseConfig } from "./parse.ts";
-export { attributesOf, type ForwardedPort, parseForwardedPort } from "./ports.ts";
+export { attributesOf, type ForwardedPort, parseForwardedPort, portsToForward } from "./ports.ts";
 export type { Problem, Severity } from "./problem.ts";
 export { type ContainerSource, sourceOf } from "./source.ts";
 export {
@@ -88,4 +93,5 @@ export {
   substituteContainer,
   substituteLocal,
 } from "./variables.ts";
+export { type VscodeCustomizations, vscodeOf } from "./vscode.ts";
 export { type ResolvedWorkspace, type WorkspaceOptions, workspaceOf } from "./workspace.ts";

@@ -118,7 +118,7 @@ describe("bad input is explained", () => {
     [
       { dockerComposeFile: "c.yml", service: "app", runArgs: [] },
       [
-        "1:2 warning dockerComposeFile: stands without workspaceFolder: / is opened",
+        "1:2 warning dockerComposeFile: stands without workspaceFolder: the repository is opened, not /",
         "1:46 warning runArgs: has no meaning with dockerComposeFile, only with image, build.dockerfile, dockerFile",
       ],
     ],
@@ -133,6 +133,12 @@ describe("bad input is explained", () => {
         '1:36 error forwardPorts[1]: is true: must be a whole number from 0 to 65535 or "host:port" such as "db:5432"',
         '1:41 error forwardPorts[2]: is "db": must be "host:port" such as "db:5432"',
         '1:46 error forwardPorts[3]: is "db:99999": must be a whole number from 0 to 65535 or "host:port" with one',
+      ],
+    ],
+    [
+      { image: "x", appPort: ["8080:3000", "web", "${localEnv:PORT}:3000"] },
+      [
+        '1:37 error appPort[1]: is "web": must be a port from 1 to 65535, or ports to publish such as "8080:3000", at most 100 of them',
       ],
     ],
     [

@@ -5,7 +5,7 @@ import { checkCustomizations } from "./customizations.ts";
 import { type JsonDocument, readDocument } from "./document.ts";
 import { checkFeatures } from "./features/check.ts";
 import { parseMount } from "./mounts.ts";
-import { parseForwardedPort, parsePortKey } from "./ports.ts";
+import { parseAppPort, parseForwardedPort, parsePortKey } from "./ports.ts";
 import { formatValue, type Problem, ProblemCollector } from "./problem.ts";
 import { knownProperties, validateDocument } from "./schema/explain.ts";
 import { anySourceValidator, configValidators, type SourceKind, type Validator } from "./schema/validators.ts";
@@ -80,7 +80,7 @@ function checkSource(document: JsonDocument, value: object, problems: ProblemCol
     return undefined;
   }
   if (only.kind === "compose" && document.valueAt(["workspaceFolder"]) === undefined) {
-    problems.add(["dockerComposeFile"], "stands without workspaceFolder: / is opened", {
+    problems.add(["dockerComposeFile"], "stands without workspaceFolder: the repository is opened, not /", {
       severity: "warning",
       atKey: true,
     });
@@ -105,6 +105,7 @@ function knows({ schema, definitions }: Validator, name: string): boolean {
 /** What the schema cannot say: text with an inner form, and properties that need each other. */
 function checkValues(value: object, problems: ProblemCollector): void {
   const { mounts, workspaceMount, workspaceFolder, forwardPorts, portsAttributes } = value as Record<string, unknown>;
+  const { appPort } = value as Record<string, unknown>;
   for (const [index, mount] of listOf(mounts).entries()) {
     if (typeof mount === "string") attempt(() => parseMount(mount), ["mounts", index], problems);
   }
@@ -117,6 +118,11 @@ function checkValues(value: object, problems: ProblemCollector): void {
     // What is no port at all was told by the schema; it has no upper limit for the one in "host:port".
     if (typeof port === "string" && /:\d{5}$/.test(port))
       attempt(() => parseForwardedPort(port), ["forwardPorts", index], problems);
+  }
+  for (const [index, entry] of listOf(Array.isArray(appPort) ? appPort : [appPort]).entries()) {
+    // What has variables is known once they are replaced; what is neither text nor a number was told by the schema.
+    if ((typeof entry !== "string" || entry.includes("${")) && typeof entry !== "number") continue;
+    attempt(() => parseAppPort(entry), Array.isArray(appPort) ? ["appPort", index] : ["appPort"], problems);
   }
   if (typeof portsAttributes !== "object" || portsAttributes === null) return;
   for (const key of Object.keys(portsAttributes)) {

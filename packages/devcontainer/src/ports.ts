@@ -1,5 +1,5 @@
 import { DormouseError } from "@dormouse/base";
-import type { PortAttributes } from "./config.ts";
+import type { DevcontainerConfig, PortAttributes } from "./config.ts";
 import type { MergedConfig } from "./merge.ts";
 
 /** A port that is to be forwarded. */
@@ -23,6 +23,50 @@ export function parseForwardedPort(entry: number | string): ForwardedPort {
     throw new DormouseError("invalid_argument", `port ${problem}`, { details: { problem } });
   }
   return { host, port };
+}
+
+/** One entry of `appPort` stands for at most so many ports: a range as long as this was not meant. */
+const maxAppPorts = 100;
+
+/**
+ * Reads one entry of `appPort`: a number, or what a container tool takes to publish ports,
+ * `[[address:]outer port:]inner port[/tcp]`, also with ranges. Answers the inner ports; of UDP there are none to forward.
+ * @throws DormouseError `invalid_argument`.
+ */
+export function parseAppPort(entry: number | string): number[] {
+  const pattern =
+    /^(?:(?:(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):)?(?:\d{1,5}(?:-\d{1,5})?)?:)?(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp))?$/;
+  const [, first, last = first, protocol] = pattern.exec(String(entry)) ?? [];
+  const [low, high] = [Number(first ?? Number.NaN), Number(last ?? Number.NaN)];
+  if (!(low >= 1 && low <= high && high <= maxPort && high - low < maxAppPorts)) {
+    const problem = `is ${JSON.stringify(entry)}: must be a port from 1 to ${maxPort}, or ports to publish such as "8080:3000", at most ${maxAppPorts} of them`;
+    throw new DormouseError("invalid_argument", `appPort ${problem}`, { details: { problem } });
+  }
+  return protocol === "udp" ? [] : Array.from({ length: high - low + 1 }, (_, index) => low + index);
+}
+
+function publishedPorts(entry: number | string): number[] {
+  try {
+    return parseAppPort(entry);
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * The ports that a definition has forwarded: of `forwardPorts`, then of `appPort`, each once. Of `appPort` what is no port
+ * is left out: it has variables, or was told by `parseConfig`.
+ */
+export function portsToForward(options: {
+  forwardPorts: MergedConfig["forwardPorts"];
+  appPort: DevcontainerConfig["appPort"];
+}): ForwardedPort[] {
+  const published = [options.appPort ?? []].flat().flatMap(publishedPorts);
+  const all = [
+    ...options.forwardPorts.map(parseForwardedPort),
+    ...published.map((port) => ({ host: "localhost", port })),
+  ];
+  return [...new Map(all.map((each) => [`${each.host}:${each.port}`, each])).values()];
 }
 
 /**

@@ -14,7 +14,8 @@ describe("before a machine runs", () => {
   test.each([
     ["${localEnv:HOME}/x", "/home/me/x"],
     ["${localEnv:NOBODY}", ""],
-    ["${localEnv:NOBODY:http://proxy.example:3128}", "http://proxy.example:3128"],
+    ["${localEnv:NOBODY:http://proxy.example:3128}", "http"],
+    ["${env:HOME} ${env:NOBODY:none}", "/home/me none"],
     ["${localEnv:EMPTY:fallback}", ""],
     ["${localEnv:toString}", ""],
     ["${localWorkspaceFolder} ${localWorkspaceFolderBasename}", "/home/me/project project"],
@@ -45,7 +46,7 @@ describe("before a machine runs", () => {
 test("once a machine runs, only its environment is put in", () => {
   const text = "${containerEnv:PATH}:/x ${containerEnv:NOBODY:a:b} ${localEnv:HOME}";
   expect(substituteContainer({ PATH: text }, { containerEnv: { PATH: "/bin" } })).toEqual({
-    PATH: "/bin:/x a:b ${localEnv:HOME}",
+    PATH: "/bin:/x a ${localEnv:HOME}",
   });
 });
 

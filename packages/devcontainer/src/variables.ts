@@ -28,6 +28,8 @@ export function substituteLocal<T>(value: T, variables: LocalVariables): T {
   return replaceDeep(value, (name, rest) => {
     switch (name) {
       case "localEnv":
+      // How it was written before the specification.
+      case "env":
         return fromEnvironment(variables.localEnv, rest);
       case "localWorkspaceFolder":
         return variables.localWorkspaceFolder;
@@ -114,8 +116,9 @@ function fromEnvironment(
 ): string | undefined {
   // Without a name there is nothing to look up: the text stays, so that the mistake can be seen.
   if (!rest) return undefined;
-  const { name, rest: fallback } = splitName(rest);
-  return (Object.hasOwn(environment, name) ? environment[name] : undefined) ?? fallback ?? "";
+  // A default ends at its first colon, as tools have it that came before.
+  const [name = "", fallback = ""] = rest.split(":");
+  return (Object.hasOwn(environment, name) ? environment[name] : undefined) ?? fallback;
 }
 
 /** The last part of a path, with slashes of either kind. */

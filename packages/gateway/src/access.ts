@@ -20,6 +20,8 @@ export interface AccessControl {
    *   (failed or being deleted), `unavailable` (control is away).
    */
   resolve(headers: IncomingHttpHeaders, workspace: string): Promise<Access>;
+  /** Whether what was opened may go on; what control cannot say now counts as yes. Wakes nothing. */
+  mayGoOn(headers: IncomingHttpHeaders, workspace: string): Promise<boolean>;
   /** Forgets an answer that turned out to be old. */
   forget(access: Access): void;
 }
@@ -28,15 +30,19 @@ export interface AccessControl {
 const freshMs = 3_000;
 const keptAnswers = 10_000;
 const resolveTimeoutMs = 120_000;
+const lookTimeoutMs = 10_000;
+
+/** Control's internal contract, as the gateway calls it. */
+export type InternalClient = ContractRouterClient<InternalContract>;
+
+/** Makes the {@link InternalClient}; nothing is connected yet. */
+export function connectInternal(options: { internalUrl: string; internalToken: string }): InternalClient {
+  const headers = { authorization: `Bearer ${options.internalToken}` };
+  return createORPCClient(new RPCLink({ url: `${options.internalUrl}/rpc`, headers }));
+}
 
 /** The {@link AccessControl} of control's internal contract. */
-export function createAccessControl(options: { internalUrl: string; internalToken: string }): AccessControl {
-  const client: ContractRouterClient<InternalContract> = createORPCClient(
-    new RPCLink({
-      url: `${options.internalUrl}/rpc`,
-      headers: { authorization: `Bearer ${options.internalToken}` },
-    }),
-  );
+export function createAccessControl(client: InternalClient): AccessControl {
   const answers = new Map<string, { answer: Promise<Access>; untilMs: number; access?: Access }>();
 
   return {
@@ -67,6 +73,16 @@ export function createAccessControl(options: { internalUrl: string; internalToke
       };
       answers.set(key, entry);
       return entry.answer;
+    },
+    async mayGoOn({ cookie, authorization }, workspace) {
+      const signal = AbortSignal.timeout(lookTimeoutMs);
+      try {
+        await client.resolve({ cookie, authorization, workspace, wakes: false }, { signal });
+        return true;
+      } catch (error) {
+        const { code } = fromRpcError(error);
+        return code !== "unauthenticated" && code !== "not_found" && code !== "permission_denied";
+      }
     },
     forget(access) {
       for (const [key, entry] of answers) if (entry.access === access) answers.delete(key);

@@ -11,6 +11,8 @@ export const gatewayConfig = z.object({
   internalToken: z.string().min(16),
   /** Under which address people reach this gateway; its scheme says whether TLS ends in front of it. */
   publicUrl: z.url(),
+  /** Where ports have their origins, with a port if it is not the scheme's own; null: they have none. */
+  portsDomain: z.string().min(1).nullable().default(null),
   /** Built pages; a folder that is not there yet is looked for again at every request. */
   workbenchDir: z.string().min(1),
   consoleDir: z.string().min(1),

@@ -4,9 +4,13 @@ import { normalize } from "node:path";
 import type { Duplex } from "node:stream";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { checkOrigin, toErrorBody } from "@dormouse/contract";
-import { type Access, createAccessControl } from "./access.ts";
+import { type Access, connectInternal, createAccessControl } from "./access.ts";
 import type { GatewayConfig } from "./config.ts";
 import { pageHeaders, toClient, toControl, toGuest } from "./headers.ts";
+import { createOpenConnections } from "./open-connections.ts";
+import { portOriginOf } from "./ports/origin.ts";
+import { createPortAccess } from "./ports/port-access.ts";
+import { createPortServer } from "./ports/serve.ts";
 import { createProxy, hasBody, type Upstream } from "./proxy.ts";
 import { refuseUpgrade, respondError } from "./respond.ts";
 import { route } from "./routes.ts";
@@ -25,7 +29,15 @@ const maxConnections = 10_000;
 
 /** Starts the gateway: pages, the API, and the way into machines. It keeps nothing that a restart could lose. */
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<Gateway> {
-  const access = createAccessControl(config);
+  const internal = connectInternal(config);
+  const access = createAccessControl(internal);
+  using resources = new DisposableStack();
+  const open = resources.use(createOpenConnections());
+  const publicUrl = config.publicUrl.replace(/\/+$/, "");
+  const ports =
+    config.portsDomain === null ? undefined : { scheme: new URL(publicUrl).protocol, domain: config.portsDomain };
+  const portServer =
+    ports && createPortServer({ internal, access: createPortAccess(internal), open, publicUrl, ports });
   const proxy = createProxy();
   const folders = { workbench: normalize(config.workbenchDir), console: normalize(config.consoleDir) };
 
@@ -51,6 +63,8 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const port = portOriginOf(request, ports);
+    if (port && portServer) return await portServer.serve(request, response, port);
     const target = route(request.url ?? "");
     const { host, cookie } = request.headers;
     switch (target.to) {
@@ -87,6 +101,9 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
         }
         return;
       }
+      case "port-entry":
+        if (!portServer) throw new DormouseError("not_found", "this platform has no domain for ports");
+        return await portServer.enter(request, response);
       case "page": {
         if (target.needsSignIn && !cookie?.includes("dormouse.session_token")) {
           response.writeHead(302, { location: `/signin?next=${encodeURIComponent(request.url ?? "/")}` }).end();
@@ -112,18 +129,32 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   }
 
   async function handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const port = portOriginOf(request, ports);
+    if (port && portServer) return await portServer.serveUpgrade(request, socket, head, port);
     const target = route(request.url ?? "");
     if (target.to !== "guest") throw new DormouseError("not_found", "there is no WebSocket at this address");
-    if (request.headers.upgrade?.toLowerCase() !== "websocket") {
-      throw new DormouseError("invalid_argument", "a connection can be upgraded to a WebSocket only");
+    const isTunnel = /^\/port\/\d+$/.test(target.path);
+    const upgrade = request.headers.upgrade?.toLowerCase() ?? "";
+    if (upgrade !== (isTunnel ? "tcp" : "websocket")) {
+      throw new DormouseError(
+        "invalid_argument",
+        "a connection can be upgraded to a WebSocket only, one to a port to tcp",
+      );
     }
     if (request.headers.authorization === undefined) checkOrigin(request.headers, request.headers.host);
     const join = async () => {
       const { found, upstream } = await enter(request, target.workspace, target.path);
-      const headers = { ...upstream.headers, connection: "Upgrade", upgrade: "websocket" };
+      const headers = { ...upstream.headers, connection: "Upgrade", upgrade };
       await forgetting(found, () => proxy.upgrade({ request, socket, head, upstream: { ...upstream, headers } }));
       return found;
     };
+    const { cookie = "", authorization = "" } = request.headers;
+    const forget = open.add({
+      key: `${target.workspace}\n${cookie}\n${authorization}`,
+      mayGoOn: () => access.mayGoOn(request.headers, target.workspace),
+      end: () => socket.destroy(),
+    });
+    socket.once("close", forget);
     // As with requests: a machine that fell asleep a moment ago is woken by asking again.
     const found = await join().catch((error: unknown) => {
       if (DormouseError.from(error).details.away !== true) throw error;
@@ -177,9 +208,11 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     });
   });
   const { port } = server.address() as AddressInfo;
+  const running = resources.move();
   return {
     url: `http://${config.listen.host.includes(":") ? `[${config.listen.host}]` : config.listen.host}:${port}`,
     async [Symbol.asyncDispose]() {
+      running.dispose();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();

@@ -15,7 +15,8 @@ const hopByHop = new Set([
   "upgrade",
 ]);
 
-function passable(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+/** Headers without those that belong to one connection. */
+export function passable(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
   const named = String(headers.connection ?? "")
     .split(",")
     .map((name) => name.trim().toLowerCase());

@@ -1,4 +1,5 @@
 import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { DormouseError } from "@dormouse/base";
@@ -131,21 +132,30 @@ export function createProxy(): Proxy {
       await join(socket, behind.socket);
     },
   };
+}
 
-  async function join(client: Duplex, server: Duplex): Promise<void> {
-    const end = () => {
-      client.destroy();
-      server.destroy();
-    };
+/** Passes bytes in both directions until both have ended, or one side is cut; both are closed then. */
+export async function join(client: Duplex, server: Duplex): Promise<void> {
+  const cut = () => {
     for (const socket of [client, server]) {
-      keepAlive(socket);
-      socket.once("close", end);
-      socket.on("error", end);
+      // An end would be taken for one of the direction alone.
+      if (socket instanceof Socket && !socket.destroyed) socket.resetAndDestroy();
+      else socket.destroy();
     }
-    client.pipe(server);
-    server.pipe(client);
-    await new Promise<void>((resolve) => client.once("close", resolve));
+  };
+  for (const [socket, other] of [
+    [client, server],
+    [server, client],
+  ] as const) {
+    keepAlive(socket);
+    socket.once("close", () => {
+      if (!other.writableEnded) cut();
+    });
+    socket.on("error", cut);
   }
+  client.pipe(server);
+  server.pipe(client);
+  await Promise.all([client, server].map((socket) => new Promise<void>((resolve) => socket.once("close", resolve))));
 }
 
 /** Whether a request announces a body (RFC 9112, 6). */
@@ -166,7 +176,8 @@ function isAway(answer: IncomingMessage): boolean {
 
 const refusalBytes = 64 * 1024;
 
-async function refusalOf(answer: IncomingMessage, upstream: Upstream): Promise<DormouseError> {
+/** What a server said instead of switching protocols; `details.away` when it is a host without the machine. */
+export async function refusalOf(answer: IncomingMessage, upstream: Pick<Upstream, "name">): Promise<DormouseError> {
   let text = "";
   for await (const chunk of answer) if (text.length < refusalBytes) text += String(chunk);
   try {

@@ -1,10 +1,12 @@
 import { DormouseError } from "@dormouse/base";
+import { enterPath } from "./ports/serve.ts";
 
 /** Where a request goes. */
 export type Route =
   | { to: "guest"; workspace: string; path: string }
   | { to: "control"; path: string }
   | { to: "page"; page: "workbench" | "console"; needsSignIn: boolean }
+  | { to: "port-entry" }
   | { to: "asset"; of: "workbench" | "console"; path: string };
 
 /**
@@ -27,6 +29,7 @@ export function route(target: string): Route {
   }
   if (/^\/w\/[^/]+\/?$/.test(pathname)) return { to: "page", page: "workbench", needsSignIn: true };
   if (pathname === "/") return { to: "page", page: "console", needsSignIn: true };
+  if (pathname === enterPath) return { to: "port-entry" };
   if (pathname === "/signin") return { to: "page", page: "console", needsSignIn: false };
   const asset = /^\/(workbench|console)\/(.+)$/.exec(pathname);
   if (asset) return { to: "asset", of: asset[1] === "console" ? "console" : "workbench", path: decode(asset[2] ?? "") };

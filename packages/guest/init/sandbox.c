@@ -93,6 +93,16 @@ static void bring_tools(void)
 		say("sandbox: tools: %s", strerror(errno));
 }
 
+/* Images, containers and volumes of the engine: an overlay lies on the drive itself, and not on /user, which is one. */
+static void bring_containers(void)
+{
+	const char *source = "/disk/containers", *target = ROOT "/run/dormouse/containers";
+	mkdir(source, 0700);
+	mkdir(target, 0700);
+	if (mount(source, target, NULL, MS_BIND, NULL) != 0)
+		say("sandbox: containers: %s", strerror(errno));
+}
+
 static void make_mounts(const char *boot_id_file)
 {
 	/* The image may lack these, or hold links in their places that would lead out of it. */
@@ -115,6 +125,7 @@ static void make_mounts(const char *boot_id_file)
 	mkdir(ROOT "/run/lock", 01777);
 	chmod(ROOT "/run/lock", 01777);
 	bring_tools();
+	bring_containers();
 	make_devices();
 }
 

@@ -19,12 +19,22 @@ test("requests count at their moment, and an open connection for as long as it i
   activity.touch(2_000);
   activity.touch(1_500);
   expect(activity.use(9_000)).toEqual({ activeMs: 2_000, keptAwakeBy: null });
-  const close = activity.connect();
+  const close = activity.connect("an open editor or connection");
   expect(activity.use(9_000)).toEqual({ activeMs: 9_000, keptAwakeBy: "an open editor or connection" });
   close();
   close();
   expect(activity.use(10_000).keptAwakeBy).toBeNull();
   expect(activity.use(10_000).activeMs).toBeGreaterThan(2_000);
+});
+
+test("connections are named, each kind once", () => {
+  const activity = new Activity(0);
+  const ends = ["port 3000", "port 3000", "an open editor or connection"].map((what) => activity.connect(what));
+  expect(activity.use(1).keptAwakeBy).toBe("port 3000, an open editor or connection");
+  ends[0]?.();
+  expect(activity.use(1).keptAwakeBy).toBe("port 3000, an open editor or connection");
+  ends[1]?.();
+  expect(activity.use(1).keptAwakeBy).toBe("an open editor or connection");
 });
 
 test("commands, terminals and busy processes keep a machine awake, and let it go", async () => {

@@ -18,15 +18,18 @@ export interface Use {
 const terminalQuietMs = 60_000;
 /** More of a core than this, over a look's interval, is work and no ticking. */
 const busyShare = 0.5;
+/** More would not be read. */
+const namedConnections = 3;
 
 /**
- * Follows the use of one machine. Rules: an open connection (an editor, a followed process) keeps it awake, and so do a
+ * Follows the use of one machine. Rules: an open connection (an editor, a followed process, one to a port) keeps it awake, and so do a
  * command that runs, a terminal that wrote within the last minute, and processes that took half a core since the last
  * look. Every request counts as use at its moment.
  */
 export class Activity {
   #activeMs: number;
-  #connections = 0;
+  /** How many there are of each kind. */
+  readonly #connections = new Map<string, number>();
   #keptAwakeBy: string | null = null;
   #cpu: { usedMs: number; atMs: number } | undefined;
 
@@ -39,26 +42,30 @@ export class Activity {
     this.#activeMs = Math.max(this.#activeMs, nowMs);
   }
 
-  /** A connection was opened; call the answer when it ends. */
-  connect(): () => void {
-    this.#connections++;
+  /** A connection was opened, to `what` in words; call the answer when it ends. */
+  connect(what: string): () => void {
+    this.#connections.set(what, (this.#connections.get(what) ?? 0) + 1);
     let isOpen = true;
     return () => {
       if (!isOpen) return;
       isOpen = false;
-      this.#connections--;
+      const left = (this.#connections.get(what) ?? 1) - 1;
+      if (left === 0) this.#connections.delete(what);
+      else this.#connections.set(what, left);
       this.touch(Date.now());
     };
   }
 
   use(nowMs: number): Use {
-    if (this.#connections > 0) return { activeMs: nowMs, keptAwakeBy: "an open editor or connection" };
+    if (this.#connections.size > 0) {
+      return { activeMs: nowMs, keptAwakeBy: [...this.#connections.keys()].slice(0, namedConnections).join(", ") };
+    }
     return { activeMs: this.#keptAwakeBy === null ? this.#activeMs : nowMs, keptAwakeBy: this.#keptAwakeBy };
   }
 
   /** Looks at the machine itself; not needed while a connection is open, and not done then. */
   async look(source: ActivitySource, nowMs: number): Promise<void> {
-    if (this.#connections > 0) return;
+    if (this.#connections.size > 0) return;
     const [guest, usedMs] = await Promise.all([source.activity(), source.cpuMs()]);
     const { runningProcesses, lastTerminalOutputMs } = guest;
     const share = this.#cpu ? (usedMs - this.#cpu.usedMs) / Math.max(1, nowMs - this.#cpu.atMs) : 0;

@@ -18,6 +18,14 @@ export const snapshotStore = z.discriminatedUnion("kind", [
   }),
 ]);
 
+const dayMs = 24 * 3_600_000;
+const defaultUnusedForMs = 30 * dayMs;
+/** A machine that is being made of it is somebody's long before a day is over. */
+const unusedForMs = z
+  .number()
+  .int()
+  .refine((value) => value === 0 || value >= dayMs, "must be 0 or at least a day");
+
 /** How a host daemon is set up; see `readServiceConfig` of base, which reads it from `DORMOUSE_HOST`. */
 export const hostConfig = z.object({
   /** Folder of templates and machines; machines run as users of their own and must be able to reach it. */
@@ -64,6 +72,8 @@ export const hostConfig = z.object({
       insecure: z.array(z.string()).default([]),
     })
     .prefault({}),
+  /** Images, features and templates of images that nobody has used for so long are removed; 0: none are. */
+  unusedForMs: unusedForMs.default(defaultUnusedForMs),
   /** What agents' tokens are made with; the same on all hosts of an installation. */
   agentSecret: z.string().min(32),
   /** Virtual CPUs that may be promised for each core; idle machines use none. */

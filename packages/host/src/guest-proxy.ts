@@ -1,5 +1,5 @@
 import { type IncomingMessage, request, type ServerResponse } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { DormouseError, httpStatusOf, type Logger } from "@dormouse/base";
@@ -52,7 +52,10 @@ export async function proxyRequest(
   await sent;
 }
 
-/** Passes a WebSocket upgrade on to an agent and then the bytes of both sides. */
+/**
+ * Passes an upgrade on to an agent, to a WebSocket or to the bytes of a port, and then the bytes of both sides. Either may
+ * end its direction alone.
+ */
 export function proxyUpgrade(options: {
   incoming: IncomingMessage;
   socket: Duplex;
@@ -62,20 +65,23 @@ export function proxyUpgrade(options: {
   log: Logger;
 }): void {
   const { incoming, socket, head, guest, path, log } = options;
-  const upstream: Socket = connect({ host: guest.address, port: guest.port });
+  const upstream: Socket = connect({ host: guest.address, port: guest.port, allowHalfOpen: true });
   guest.channels.add(upstream);
   upstream.once("close", () => guest.channels.delete(upstream));
   upstream.setNoDelay(true);
-  // A guest that vanished without a word is noticed by the kernel's probes.
-  upstream.setKeepAlive(true, 15_000);
+  // A peer that vanished without a word is noticed by the kernel's probes.
+  for (const side of [upstream, socket]) if (side instanceof Socket) side.setKeepAlive(true, 15_000);
   endUnlessConnected(upstream);
   const end = (error?: Error) => {
     if (error) log.debug("guest channel ended", { error });
-    upstream.destroy();
-    socket.destroy();
+    // Cut and not ended: the other side could not tell a lost peer from one that has only nothing more to say.
+    upstream.resetAndDestroy();
+    if (socket instanceof Socket) socket.resetAndDestroy();
+    else socket.destroy();
   };
   upstream.once("connect", () => {
-    const headers = { ...passedHeaders(incoming), ...agentHeaders(guest), connection: "Upgrade", upgrade: "websocket" };
+    const upgrade = incoming.headers.upgrade === "tcp" ? "tcp" : "websocket";
+    const headers = { ...passedHeaders(incoming), ...agentHeaders(guest), connection: "Upgrade", upgrade };
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
     upstream.write(`GET ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`);
     if (head.length > 0) upstream.write(head);
@@ -83,9 +89,12 @@ export function proxyUpgrade(options: {
     socket.pipe(upstream);
   });
   upstream.on("error", end);
-  upstream.on("close", () => end());
+  // What was read last is still being written; an end is passed on by `pipe`.
+  upstream.on("close", (isCut) => {
+    if (isCut || !socket.writableEnded) end();
+  });
   socket.on("error", end);
-  socket.on("close", () => end());
+  socket.on("close", () => upstream.destroy());
 }
 
 /** Answers an error in the one shape that all of the platform's HTTP interfaces share. */

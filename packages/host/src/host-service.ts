@@ -59,6 +59,8 @@ export interface HostServiceOptions {
   /** A running machine is kept so often, in milliseconds; 0: only when it is asked for. */
   snapshotEveryMs: number;
   poolSize: number;
+  /** Clears the cache of what nobody uses. */
+  removeUnused: (signal: AbortSignal) => Promise<void>;
   capacity: () => Promise<Omit<HostCapacity, "pool">>;
   log: Logger;
 }
@@ -137,6 +139,7 @@ export class HostService {
       loop(snapshotLookMs, () => this.#keepDue(), "the snapshot of a machine"),
       loop(activityLookMs, () => this.#lookAround(), "a look at what is in use"),
       loop(garbageMs, () => timeline.collectGarbage(signal), "collecting garbage"),
+      loop(garbageMs, () => this.#options.removeUnused(signal), "removing what nobody uses"),
     ];
   }
 
@@ -215,11 +218,16 @@ export class HostService {
     return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
   }
 
-  /** A request for a machine passes, or a connection to it is opened: then the answer is to be called at its end. */
-  use(workspaceId: string, kind: "request" | "connection"): () => void {
+  /** A request for a machine passes. */
+  use(workspaceId: string): void {
+    this.#machines.get(workspaceId)?.activity?.touch(Date.now());
+  }
+
+  /** A connection to a machine is opened, to `what` in words; the answer is to be called at its end. */
+  connect(workspaceId: string, what: string): () => void {
     const activity = this.#machines.get(workspaceId)?.activity;
     activity?.touch(Date.now());
-    return (kind === "connection" && activity?.connect()) || (() => {});
+    return activity?.connect(what) ?? (() => {});
   }
 
   async console(workspaceId: string): Promise<string> {

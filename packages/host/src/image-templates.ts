@@ -10,6 +10,7 @@ import type { FeatureContents, FeatureSource, ImageInfo } from "@dormouse/contra
 import {
   fetchFeature,
   findBuiltImage,
+  flattenBuilt,
   type ImageConfig,
   importImage,
   parseImageReference,
@@ -69,8 +70,14 @@ export class ImageTemplates {
   ): Promise<void> {
     const { cacheDir, registry } = this.#options;
     const own = { ...registry, cacheDir, progress, signal };
-    const layout = await final(resolveReached(image, own).then((resolved) => pullFlattened(resolved, own)));
-    progress({ step: "image.deliver", state: "running", message: `Bringing ${image} into the builder` });
+    const layout = isDigest(image)
+      ? await flattenBuilt(await findBuiltImage(image, own), own)
+      : await final(resolveReached(image, own).then((resolved) => pullFlattened(resolved, own)));
+    progress({
+      step: "image.deliver",
+      state: "running",
+      message: `Bringing ${isDigest(image) ? "what was built" : image} into the builder`,
+    });
     const tar = spawn("tar", ["-c", "-C", layout, "."], { stdio: ["ignore", "pipe", "inherit"] });
     const ended = once(tar, "close");
     try {

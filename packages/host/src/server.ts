@@ -50,7 +50,7 @@ export async function startServer(options: ServerOptions): Promise<{ url: string
         if (!guest) return refuseAway(response, target.workspaceId);
         // Whoever waits with the body until somebody takes it can bring it elsewhere when nobody does.
         if (request.headers.expect !== undefined) response.writeContinue();
-        service.use(target.workspaceId, "request");
+        service.use(target.workspaceId);
         if (target.path === "/rpc/exec/run") {
           const { workspaceId } = target;
           const prefix = `/machines/${workspaceId}/guest/rpc` as const;
@@ -82,7 +82,7 @@ export async function startServer(options: ServerOptions): Promise<{ url: string
       if (!target) throw new DormouseError("not_found", "no such WebSocket");
       const guest = guestOf(service, target.workspaceId);
       if (!guest) return void socket.end(upgradeRefusal("503 Service Unavailable", `${machineAwayHeader}: 1\r\n`));
-      socket.once("close", service.use(target.workspaceId, "connection"));
+      socket.once("close", service.connect(target.workspaceId, connectionName(target.path)));
       proxyUpgrade({ incoming: request, socket, head, guest, path: target.path, log });
     } catch (error) {
       const { code } = DormouseError.from(error);
@@ -176,6 +176,12 @@ function guestOf(service: HostService, workspaceId: string): GuestAddress | unde
 function refuseAway(response: ServerResponse, workspaceId: string): void {
   response.setHeader(machineAwayHeader, "1");
   sendError(response, new DormouseError("unavailable", `the machine of ${workspaceId} does not run here now`));
+}
+
+/** What keeps a machine awake while it is open, in words. */
+function connectionName(path: string): string {
+  const port = /^\/port\/(\d+)$/.exec(path)?.[1];
+  return port === undefined ? "an open editor or connection" : `port ${port}`;
 }
 
 function upgradeRefusal(status: string, headers = ""): string {

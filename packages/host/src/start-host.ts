@@ -23,6 +23,7 @@ import { startServer } from "./server.ts";
 import { loadTemplates } from "./template-folder.ts";
 import { Templates } from "./templates.ts";
 import { Timeline } from "./timeline.ts";
+import { removeUnused } from "./unused.ts";
 
 /** A running host daemon. */
 export interface RunningHost {
@@ -91,6 +92,10 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     egress: slots.egress,
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
+    async removeUnused(signal) {
+      const { dataDir, unusedForMs } = config;
+      if (unusedForMs > 0) await removeUnused({ cacheDir, dataDir, templates, timeline, unusedForMs, log, signal });
+    },
     capacity: async () => {
       const disk = await statfs(config.dataDir);
       const counts = slots.counts();

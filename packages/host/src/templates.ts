@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, mkdir, rename, rm, utimes } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { DormouseError, disposer, type Logger } from "@dormouse/base";
 import type { TemplateFolder } from "./template-folder.ts";
 import { readTemplate, writeTemplateFile } from "./template-folder.ts";
@@ -24,6 +24,7 @@ export class Templates {
   readonly #options: TemplatesOptions;
   readonly #byHash: Map<string, TemplateFolder>;
   readonly #made: Set<TemplateFolder>;
+  readonly #usedMs = new Map<string, number>();
   readonly #fetching = new Map<string, Promise<TemplateFolder>>();
 
   private constructor(options: TemplatesOptions, templates: readonly TemplateFolder[]) {
@@ -52,7 +53,7 @@ export class Templates {
    */
   named(name: string): TemplateFolder {
     if (name === this.base.name) return this.base;
-    for (const template of this.#made) if (template.name === name) return template;
+    for (const template of this.#made) if (template.name === name) return this.#use(template);
     throw new DormouseError("not_found", `this host has no template ${name}`);
   }
 
@@ -60,6 +61,26 @@ export class Templates {
   add(template: TemplateFolder): void {
     this.#made.add(template);
     this.#byHash.set(template.hash, template);
+    this.#use(template);
+  }
+
+  /** False when it was used so lately that somebody may be about to make a machine of it; else it is as if never made. */
+  forget(hash: string, unusedForMs: number): boolean {
+    if (hash === this.base.hash || this.#fetching.has(hash)) return false;
+    if (Date.now() - (this.#usedMs.get(hash) ?? 0) < unusedForMs) return false;
+    const template = this.#byHash.get(hash);
+    if (template) this.#made.delete(template);
+    this.#byHash.delete(hash);
+    return true;
+  }
+
+  /** The folder's time is that of the last use, by which old ones are cleared away. */
+  #use(template: TemplateFolder): TemplateFolder {
+    const now = new Date();
+    this.#usedMs.set(template.hash, now.getTime());
+    // A cache that cannot be written to has none.
+    void utimes(dirname(template.disk), now, now).catch(() => {});
+    return template;
   }
 
   /** @throws DormouseError `not_found` naming the hash. */

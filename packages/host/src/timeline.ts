@@ -221,6 +221,28 @@ export class Timeline {
     this.#log.info("garbage collected", { ...facts });
   }
 
+  /** Hashes of the templates that any snapshot in the store was made from. @throws DormouseError `data_loss` when one cannot be read. */
+  async neededTemplates(signal?: AbortSignal): Promise<Set<string>> {
+    const hashes = new Set<string>();
+    for await (const { facts } of this.#store.all(signal)) {
+      const origin = originFacts.safeParse(facts);
+      // A template's own is needed by nobody, and what does not say its origin cannot be started from.
+      if (origin.success) hashes.add(origin.data.templateHash);
+    }
+    return hashes;
+  }
+
+  /** Whether other hosts find templates in the store. */
+  get sharesTemplates(): boolean {
+    return this.#sharesTemplates;
+  }
+
+  /** The template's own snapshots go; what lies in those that began with it stays. */
+  async removeTemplate(hash: string): Promise<void> {
+    this.#templates.delete(hash);
+    await this.removeAll(templateWorkspace(hash));
+  }
+
   /** The template as a snapshot, which machines' first snapshots begin from; stored once, whoever asks first. */
   async templateSnapshot(template: TemplateFolder): Promise<SnapshotRef> {
     const known = this.#templates.get(template.hash) ?? this.#storeTemplate(template);

@@ -122,6 +122,18 @@ test("the system drive's Node runs with its own loader and libraries", async () 
   expect(stdout).not.toContain("not found");
 });
 
+test("the system drive's engine runs in its own root, with all libraries", async () => {
+  const programs = "podman conmon crun nft /usr/lib/podman/netavark catatonit";
+  const mount = 'mkdir -p "$2" && mount -t erofs -o loop,ro "$1" "$2"';
+  // The root has no shell: the drive's own asks from outside.
+  const ask = `for name in ${programs}; do chroot "$2/tools/engine" $name --version | head -n 1; done`;
+  const args = ["--mount", "--", "sh", "-c", `${mount} && ${ask}`, "sh", artifacts.systemDrive, join(folder, "mount")];
+  const { stdout } = await run("unshare", args, { env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" } });
+  expect(stdout).toMatch(
+    /^podman version 5\..*\nconmon version .*\ncrun version .*\nnftables v.*\nnetavark .*\n.*catatonit/,
+  );
+});
+
 test("a build of the base image that is given up leaves no file, mount or process", async () => {
   const cacheDir = join(folder, "cache");
   const stop = new AbortController();

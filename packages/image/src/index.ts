@@ -6,7 +6,7 @@ export { buildInitramfs, type Initramfs } from "./initramfs.ts";
 export { buildKernel, type Kernel } from "./kernel.ts";
 export type { FeatureFile } from "./oci/feature-archive.ts";
 export { type FeatureContents, fetchFeature, type RemoteFeature } from "./oci/fetch-feature.ts";
-export { type BuiltImage, findBuiltImage, importImage } from "./oci/import-image.ts";
+export { type BuiltImage, findBuiltImage, flattenBuilt, importImage } from "./oci/import-image.ts";
 export type { ImageConfig } from "./oci/manifest.ts";
 export type { PullLimits } from "./oci/pack-image.ts";
 export { type PulledImage, pullFlattened, pullImage } from "./oci/pull-image.ts";

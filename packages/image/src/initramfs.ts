@@ -11,8 +11,24 @@ const recipeVersion = "1";
 const busyboxFile = "/bin/busybox";
 const initFile = fileURLToPath(new URL("../initramfs/init", import.meta.url));
 
-/** What the machine needs before its drives are mounted; everything else is built into the kernel. */
-const modules = ["virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "erofs", "overlay"];
+/**
+ * What is not built into the kernel: what the machine needs before its drives are mounted, and what containers' networks
+ * need. Nobody can load a module later.
+ */
+const modules = [
+  ...["virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "erofs", "overlay"],
+  ...[
+    "bridge",
+    "veth",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_nat",
+    "nft_masq",
+    "nft_fib_inet",
+    "nft_reject_inet",
+  ],
+];
 
 /** The first root file system of a guest. */
 export interface Initramfs {

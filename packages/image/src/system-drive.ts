@@ -1,13 +1,14 @@
-import { chmod, copyFile, mkdir, symlink } from "node:fs/promises";
+import { chmod, copyFile, cp, mkdir, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import { contentHash, run } from "@dormouse/base/node";
 import { type BuildContext, cached, defaultCacheDir } from "./cache.ts";
+import { buildEngine, engineStarter } from "./engine.ts";
 import { packErofs } from "./erofs.ts";
 import { fileHash } from "./file-hash.ts";
 import { guestToolFiles, installGuestTools, sharedLibraries } from "./guest-tools.ts";
 
-const recipeVersion = "2";
+const recipeVersion = "3";
 const busyboxFile = "/bin/busybox";
 
 /** The programs the system drive is made of. */
@@ -29,14 +30,16 @@ export interface SystemDrive {
 /**
  * Packs the system drive. It brings its own Node with loader and libraries, so that
  * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep and BusyBox, for
- * images that have none of their own.
+ * images that have none of their own, and the engine that runs services beside them.
  * @throws DormouseError `not_found` when an input is missing.
  */
 export async function buildSystemDrive(inputs: SystemDriveInputs, context: BuildContext = {}): Promise<SystemDrive> {
   const cacheDir = context.cacheDir ?? defaultCacheDir();
-  const files = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, ...(await guestToolFiles())];
+  const own = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, engineStarter];
+  const files = [...own, ...(await guestToolFiles())];
   const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
-  const hash = await contentHash("system-drive", recipeVersion, ...hashes);
+  const engine = await buildEngine(context);
+  const hash = await contentHash("system-drive", recipeVersion, engine.hash, ...hashes);
   const build = async (folder: string) => {
     const root = join(folder, "root");
     await install(inputs.initBinary, join(root, "sbin/dormouse-init"), 0o755);
@@ -49,6 +52,8 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
       await install(library, join(root, isLoader ? "lib64" : "lib/x86_64-linux-gnu", basename(library)), 0o755);
     }
     await installGuestTools(root, busyboxFile);
+    await cp(engine.root, join(root, "tools/engine"), { recursive: true, verbatimSymlinks: true });
+    await install(engineStarter, join(root, "tools/libexec/podman"), 0o755);
     await packErofs({ tree: root, file: join(folder, "system.erofs"), ownedByRoot: true }, context.signal);
     await run("rm", ["-r", root]);
   };

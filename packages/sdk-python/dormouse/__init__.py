@@ -2,8 +2,9 @@
 
 from .errors import DormouseError
 from .filesystem import Entry, Filesystem
+from .ports import Ports
 from .process import ExecResult
 from .workspace import Workspace
 
-__all__ = ["DormouseError", "Entry", "ExecResult", "Filesystem", "Workspace"]
+__all__ = ["DormouseError", "Entry", "ExecResult", "Filesystem", "Ports", "Workspace"]
 __version__ = "0.1.0"

@@ -11,6 +11,7 @@ from .connection import Connection
 from .credentials import find_credentials
 from .errors import DormouseError
 from .filesystem import Filesystem
+from .ports import Ports
 from .process import ExecResult, OutputCallback, follow
 
 _CREATE_TIMEOUT_SECONDS = 280.0
@@ -31,6 +32,7 @@ class Workspace:
         self._connection = connection
         self._info = info
         self.filesystem = Filesystem(connection, info["id"])
+        self.ports = Ports(connection, lambda: self._info)
 
     @classmethod
     def create(

@@ -92,6 +92,21 @@ export class Connection {
     return this.#send(new Request(`${this.#guestUrl(workspaceId)}/file?${query}`, init), { timeoutMs });
   }
 
+  /**
+   * Where the bytes of a workspace's port are, for a program that connects to them: a GET with these headers is answered
+   * with `101 Switching Protocols`, or refused as any request.
+   */
+  tunnel(workspaceId: string, port: number): { url: string; headers: Record<string, string> } {
+    return {
+      url: `${this.#guestUrl(workspaceId)}/port/${port}`,
+      headers: {
+        ...(this.#apiKey !== undefined && { authorization: `Bearer ${this.#apiKey}` }),
+        connection: "Upgrade",
+        upgrade: "tcp",
+      },
+    };
+  }
+
   #guestUrl(workspaceId: string): string {
     return `${this.url}/api/workspaces/${encodeURIComponent(workspaceId)}/guest`;
   }

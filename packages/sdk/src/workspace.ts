@@ -81,7 +81,7 @@ export class Workspace {
     this.files = new Files({ connection, workspaceId: info.id, guest, channel });
     this.pty = new Terminals(guest, channel);
     this.git = new Git(guest, channel);
-    this.ports = new Ports(guest, channel);
+    this.ports = new Ports(connection, channel, () => this.#info);
     this.egress = new Egress(connection, info.id);
   }
 
@@ -225,6 +225,15 @@ export class Workspace {
   }
 
   /**
+   * For tools that people work with: runs what its repository's `devcontainer.json` has for each that attaches, in the
+   * background; false when there is nothing. What came of it is in `info.devcontainer.attached` some time later.
+   */
+  async attach(): Promise<boolean> {
+    const context = { timeoutMs: wakeTimeoutMs };
+    return (await this.connection.api.workspaces.attach({ workspace: this.id }, { context })).runs;
+  }
+
+  /**
    * Makes workspaces that go on from this one as it is now, its processes included, or from one of its snapshots. Each
    * has a name, an identity and an environment of its own, and succeeds or fails by itself.
    */
@@ -261,6 +270,12 @@ export class Workspace {
   /** It is deleted after it slept for so long without a break; null: never. */
   async setDeleteAfter(deleteAfterSeconds: number | null): Promise<this> {
     this.#info = await this.connection.api.workspaces.update({ workspace: this.id, deleteAfterSeconds });
+    return this;
+  }
+
+  /** Which requests to its ports wake it when it sleeps. */
+  async setWakeOn(wakeOn: Partial<WorkspaceInfo["wakeOn"]>): Promise<this> {
+    this.#info = await this.connection.api.workspaces.update({ workspace: this.id, wakeOn });
     return this;
   }
 

@@ -4,6 +4,7 @@ import type { Api } from "./api.ts";
 import { openChannel } from "./channel/channel.ts";
 import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
+import { registerPorts } from "./features/ports/ports.ts";
 import { registerSearch } from "./features/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
@@ -52,6 +53,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerImagePreview(api);
   registerWorkspaceStatus({ api, rest, workspace, channel, link });
   registerTimeline({ api, rest, workspace });
+  registerPorts({ api, rest, channel, workspace });
   registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
   syncUserSettings(options.settings, (settings) => rest.me.saveSettings(settings));
   const gutter = registerQuickDiffGutter();

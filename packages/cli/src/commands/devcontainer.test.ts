@@ -43,7 +43,7 @@ const definition = `// The whole team's.
   "portsAttributes": { "3000": { "label": "web" } },
   "hostRequirements": { "cpus": 4, "memory": "8gb", "gpu": "optional" },
   "remoteUser": "dev",
-  "secrets": { "TOKEN": { "description": "for the tests" } },
+  "secrets": { "TOKEN": { "description": "for the tests", "documentationUrl": "https://docs.example/token" } },
   "customizations": { "dormouse": {
     "prebuild": { "trigger": ["push", { "cron": "0 3 * * 1" }], "ttl": "14d" },
     "egress": { "allow": ["registry.example"] },
@@ -78,7 +78,7 @@ test("sums up what a valid definition asks for", async () => {
                db:5432
   needs        4 processors, 8 GiB of memory, a graphics processor if there is one
   user         dev
-  secrets      TOKEN: for the tests
+  secrets      TOKEN: for the tests (https://docs.example/token)
   dormouse     prebuild on push, cron 0 3 * * 1, kept 14d
                asks for egress to registry.example
                port 3000 is organisation
@@ -88,6 +88,24 @@ test("sums up what a valid definition asks for", async () => {
   expect(json).toMatchObject([
     { problems: [], summary: { source: { kind: "dockerfile" }, users: { remoteUser: "dev" } } },
   ]);
+});
+
+test("looks into Compose files, too", async () => {
+  const compose = { dockerComposeFile: "../compose.yml", service: "app", workspaceFolder: "/w" };
+  await write(".devcontainer/devcontainer.json", compose);
+  await write("compose.yml", "services:\n  app: {image: a, depends_on: [db]}\n  db: {build: db, gpus: all}\n");
+  expect(
+    (await check()).stdout,
+  ).toBe(`compose.yml:3:19: warning: services.db.gpus: has no effect: a machine has no devices of its host's
+.devcontainer/devcontainer.json is valid, with 1 warning
+  starts from  the service app of ../compose.yml
+  services     db (built in db)
+  user         the image's
+`);
+  await write("compose.yml", "services:\n  ap: {image: a}\n");
+  const { code, stdout } = await check();
+  expect(code).toBe(1);
+  expect(stdout).toBe('.devcontainer/devcontainer.json:1:39: error: service: service is "app": the services are: ap\n');
 });
 
 test("prints every problem with its place and fails on errors", async () => {

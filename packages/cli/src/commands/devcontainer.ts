@@ -1,4 +1,5 @@
 import type { Problem } from "@dormouse/devcontainer";
+import { Connection } from "@dormouse/sdk";
 import type { Command } from "commander";
 import { addProblem, type Definition, readDefinitions } from "../devcontainer/read-definition.ts";
 import { type DefinitionSummary, describeSummary, summarize } from "../devcontainer/summary.ts";
@@ -20,7 +21,41 @@ export default function devcontainer(command: Command): void {
     .option("--namespace <prefix>", "where short names of features lead, e.g. registry.example/team/features")
     .option("--json", "print problems and summaries as JSON")
     .action(check);
+  command
+    .command("lock")
+    .description("Write devcontainer-lock.json in a workspace: its repository's features with their digests")
+    .argument("<workspace>", "name or id")
+    .option("--upgrade", "take what the versions in devcontainer.json mean now, whatever is locked")
+    .option("--check", "write nothing; fail when something would be written")
+    .option("--json", "print the changes as JSON")
+    .action(lock);
 }
+
+interface LockFlags {
+  upgrade?: boolean;
+  check?: boolean;
+  json?: boolean;
+}
+
+async function lock(workspace: string, { upgrade = false, check: isCheck = false, json }: LockFlags): Promise<void> {
+  const { api } = await Connection.open();
+  const request = { workspace, upgrade, write: !isCheck };
+  const lock = await api.workspaces.lockFeatures(request, { context: { timeoutMs: lockTimeoutMs } });
+  const { path, features, changes } = lock;
+  if (isCheck && changes.length > 0) process.exitCode = exitCodes.failed;
+  if (json) return printJson(lock);
+  for (const { feature, from, to } of changes) {
+    const name = paint("bold", printable(feature));
+    if (!to) printLine(`- ${name}, which is not used`);
+    else printLine(`${from ? "~" : "+"} ${name} ${from ? `${from.version} → ` : ""}${to.version} ${to.integrity}`);
+  }
+  const count = features === 1 ? "1 feature" : `${features} features`;
+  if (changes.length === 0) return printLine(`${path} is as it should be, with ${count}.`);
+  printLine(isCheck ? `${path} is not as it should be.` : `${path} is written, with ${count}.`);
+}
+
+/** Registries take their time. */
+const lockTimeoutMs = 600_000;
 
 async function check(path: string, flags: CheckFlags): Promise<void> {
   const definitions = await readDefinitions(path, {
@@ -40,9 +75,9 @@ async function check(path: string, flags: CheckFlags): Promise<void> {
 
 /** What a valid definition asks for; what only shows when it is put together becomes one of its problems. */
 function summaryOf(definition: Definition, flags: CheckFlags): DefinitionSummary | undefined {
-  const { config, localFeatures } = definition;
+  const { config, localFeatures, compose } = definition;
   try {
-    return config && summarize(config, localFeatures, flags.namespace);
+    return config && summarize(config, localFeatures, flags.namespace, compose);
   } catch (error) {
     addProblem(definition, ["features"], error);
     return undefined;

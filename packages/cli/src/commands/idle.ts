@@ -1,16 +1,30 @@
 import { formatDuration } from "@dormouse/base";
 import { Connection } from "@dormouse/sdk";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { parseDuration } from "../duration.ts";
 import { printJson, printLine } from "../output.ts";
+
+interface IdleFlags {
+  deleteAfter?: string;
+  wakeOn?: keyof typeof wakings;
+  json?: boolean;
+}
+
+const wakings = {
+  all: { http: true, webSocket: true },
+  http: { http: true, webSocket: false },
+  websocket: { http: false, webSocket: true },
+  none: { http: false, webSocket: false },
+};
 
 export default function idle(command: Command): void {
   command
     .argument("<workspace>", "name or id")
     .argument("<time>", "how long it may be idle before it is put to sleep, e.g. 10m; `never` keeps it awake")
     .option("--delete-after <time>", "how long it may sleep before it is deleted, e.g. 14d; `never` keeps it")
+    .addOption(new Option("--wake-on <requests>", "which requests to its ports wake it").choices(Object.keys(wakings)))
     .option("--json", "print the workspace as JSON")
-    .action(async (reference: string, time: string, options: { deleteAfter?: string; json?: boolean }) => {
+    .action(async (reference: string, time: string, options: IdleFlags) => {
       const seconds = orNever("the time to be idle", time);
       const asleepSeconds =
         options.deleteAfter === undefined ? undefined : orNever("--delete-after", options.deleteAfter);
@@ -19,6 +33,7 @@ export default function idle(command: Command): void {
         workspace: reference,
         hibernateAfterSeconds: seconds,
         ...(asleepSeconds !== undefined && { deleteAfterSeconds: asleepSeconds }),
+        ...(options.wakeOn !== undefined && { wakeOn: wakings[options.wakeOn] }),
       });
       if (options.json) return printJson(info);
       const { name, hibernateAfterSeconds, deleteAfterSeconds } = info;

@@ -25,7 +25,7 @@ export const commands: readonly CommandEntry[] = [
     summary: "Show a workspace's states, its set-up and its machine's console",
     load: () => import("./logs.ts"),
   },
-  { name: "ports", summary: "List what listens in a workspace", load: () => import("./ports.ts") },
+  { name: "ports", summary: "List, share and forward what listens in a workspace", load: () => import("./ports.ts") },
   {
     name: "egress",
     summary: "Show, allow, deny and test what may leave a workspace",
@@ -42,10 +42,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "rebuild", summary: "Apply a workspace's devcontainer.json again", load: () => import("./rebuild.ts") },
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
   { name: "quota", summary: "Show what you have of what you may have", load: () => import("./quota.ts") },
+  { name: "me", summary: "Say what each new workspace of yours gets", load: () => import("./me.ts") },
   { name: "template", summary: "List, bake and delete templates", load: () => import("./template.ts") },
   {
     name: "devcontainer",
-    summary: "Check a repository's devcontainer.json",
+    summary: "Check a repository's devcontainer.json, lock its features",
     load: () => import("./devcontainer.ts"),
   },
   { name: "login", summary: "Save the address and key of a platform", load: () => import("./login.ts") },

@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { DormouseError, formatDuration } from "@dormouse/base";
+import { type PortVisibility, portVisibility } from "@dormouse/contract";
 import { Connection, type EgressMode, saveCredentials, Workspace } from "@dormouse/sdk";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { parseDuration } from "../duration.ts";
 import { interruptible, usageError } from "../exit.ts";
 import { openLocalRepository } from "../local-repository/open.ts";
@@ -28,10 +29,13 @@ interface UpFlags {
   registryAuth?: string;
   insecureRegistry?: string[];
   featureNamespace?: string;
+  portsDomain?: string;
+  portsMaxVisibility: PortVisibility;
   prefix: string;
   egress: string;
   snapshots?: string;
   snapshotEvery: string;
+  keepUnused: string;
   keep?: string;
   open?: boolean;
   here?: boolean;
@@ -68,6 +72,11 @@ export default function up(command: Command): void {
       "--keep <periods>",
       "which of these snapshots stay: EVERY:FOR,… keeps one of each EVERY for so long (default 1m:1h,1h:1d,1d:31d)",
     )
+    .option(
+      "--keep-unused <time>",
+      "images, features and what was built of them that nobody used for so long are removed; never: they all stay",
+      "30d",
+    )
     .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
     .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
     .option(
@@ -83,6 +92,15 @@ export default function up(command: Command): void {
       "--egress <mode>",
       "what may leave workspaces: default (registries and their own git host), none (what rules allow) or open",
       "default",
+    )
+    .option(
+      "--ports-domain <name[:port]>",
+      "forwarded ports are at PORT--WORKSPACE.<name>; all of its names must lead here. Default on one machine: localhost",
+    )
+    .addOption(
+      new Option("--ports-max-visibility <who>", "nobody opens a port any wider, no devcontainer.json either")
+        .choices(portVisibility.options)
+        .default("public"),
     )
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
@@ -100,6 +118,7 @@ export default function up(command: Command): void {
       };
       const snapshotEveryMs =
         flags.snapshotEvery === "never" ? 0 : parseDuration("--snapshot-every", flags.snapshotEvery) * 1000;
+      const unusedForMs = parseUnused(flags.keepUnused);
       const retention = flags.keep === undefined ? undefined : parseRetention(flags.keep);
       if (process.getuid?.() !== 0) {
         throw new DormouseError(
@@ -111,7 +130,8 @@ export default function up(command: Command): void {
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
-            ...{ flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention, signal },
+            ...{ flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention },
+            ...{ unusedForMs, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
@@ -132,10 +152,18 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "memoryOvercommit" | "quota" | "egressMode" | "snapshotEveryMs" | "retention" | "signal"
+    | "poolSize"
+    | "memoryOvercommit"
+    | "quota"
+    | "egressMode"
+    | "snapshotEveryMs"
+    | "retention"
+    | "unusedForMs"
+    | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, quota, egressMode } = options;
+  const { snapshotEveryMs, retention, unusedForMs, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -148,11 +176,13 @@ async function startShown(
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
+    unusedForMs,
     registry: {
       ...(flags.registryAuth !== undefined && { authFile: resolve(flags.registryAuth) }),
       insecure: flags.insecureRegistry ?? [],
     },
     devcontainer: { featureNamespace: flags.featureNamespace },
+    ports: { domain: parsePortsDomain(flags.portsDomain), maxVisibility: flags.portsMaxVisibility },
     snapshotStore: flags.snapshots === undefined ? undefined : parseSnapshotPlace(flags.snapshots),
     progress: display.progress,
     signal,
@@ -259,6 +289,14 @@ function parseSnapshotPlace(text: string): PlatformOptions["snapshotStore"] {
   return { kind: "s3", bucket, prefix: prefix && `${prefix}/`, region, endpoint };
 }
 
+/** As it stands in Host headers. */
+function parsePortsDomain(text: string | undefined): string | undefined {
+  if (text === undefined || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/.test(text)) return text;
+  throw usageError(
+    `--ports-domain is ${JSON.stringify(text)}: it must be a name such as ports.example.com or localhost:7070`,
+  );
+}
+
 function parseFactor(what: string, text: string, max: number): number {
   const value = Number(text);
   if (!/^\d+(\.\d+)?$/.test(text) || value < 1 || value > max)
@@ -281,4 +319,11 @@ function parseCount(what: string, text: string, max: number): number {
   if (!/^\d+$/.test(text) || value > max)
     throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 0 to ${max}`);
   return value;
+}
+
+function parseUnused(text: string): number {
+  if (text === "never") return 0;
+  const seconds = parseDuration("--keep-unused", text);
+  if (seconds < 86_400) throw usageError(`--keep-unused is ${text}: it must be a day (1d) or more, or never`);
+  return seconds * 1000;
 }

@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import {
+  type ComposePlan,
   chooseConfig,
   type DevcontainerConfig,
   type FeatureMetadata,
@@ -11,6 +12,9 @@ import {
   parseConfig,
   parseFeatureMetadata,
   parseFeatureReference,
+  planCompose,
+  readComposeProject,
+  sourceOf,
 } from "@dormouse/devcontainer";
 
 /** A definition as it lies on disk. */
@@ -23,6 +27,8 @@ export interface Definition {
   problems: Problem[];
   /** Of features that lie beside it, by their path in `features`. */
   localFeatures: Map<string, FeatureMetadata>;
+  /** What its Compose files say. */
+  compose?: ComposePlan;
 }
 
 /** Which definitions are read. */
@@ -74,8 +80,31 @@ async function readDefinition(path: string, { defaultNamespace }: ReadOptions): 
       addProblem(definition, ["features", identifier], error);
     }
   }
+  await readCompose(definition);
   if (definition.problems.some(({ severity }) => severity === "error")) delete definition.config;
   return definition;
+}
+
+/** Variables have no values here, as for a workspace that is created without an environment. */
+async function readCompose(definition: Definition): Promise<void> {
+  const { config, path, problems } = definition;
+  const source = config && sourceOf(config);
+  if (source?.kind !== "compose" || source.files.some((file) => file.includes("${"))) return;
+  const { project, problems: more } = await readComposeProject({
+    files: source.files.map((file) => join(dirname(path), file)),
+    env: {},
+    read: (file) => readFile(file, "utf8").catch(() => undefined),
+  });
+  problems.push(...more);
+  if (!project) return;
+  try {
+    definition.compose = planCompose(project, { service: source.service, runServices: config?.runServices });
+  } catch (caught) {
+    const { message, details } = DormouseError.from(caught);
+    if (details.file === undefined) return addProblem(definition, ["service"], caught);
+    const { file, line, column } = details as { file: string; line: number; column: number };
+    problems.push({ severity: "error", file, line, column, property: "", message });
+  }
 }
 
 /** Adds what went wrong with a property of a definition to its problems. */

@@ -1,6 +1,7 @@
 import { formatBytes } from "@dormouse/base";
 import {
   attributesOf,
+  type ComposePlan,
   customizationsOf,
   type DevcontainerConfig,
   type DormouseCustomizations,
@@ -13,15 +14,19 @@ import {
   type MergedConfig,
   mergeConfig,
   type ParsedHostRequirements,
-  parseForwardedPort,
   parseHostRequirements,
+  portsToForward,
   sourceOf,
   usersOf,
+  type VscodeCustomizations,
+  vscodeOf,
 } from "@dormouse/devcontainer";
 
 /** What a definition asks for, as far as it can be told without fetching images and features. */
 export interface DefinitionSummary {
   source: ReturnType<typeof sourceOf>;
+  /** What runs beside it, in the order in which it is started. */
+  services: { name: string; image: string | null; build: string | null }[];
   /** In the order in which they are installed. */
   features: { feature: string; options: Readonly<Record<string, string | boolean>>; known: boolean }[];
   lifecycle: LifecyclePlan;
@@ -30,8 +35,9 @@ export interface DefinitionSummary {
   /** Absent where the image decides. */
   users: { containerUser?: string; remoteUser?: string };
   /** Secrets that are recommended; nothing is known of their values. */
-  secrets: { name: string; description?: string }[];
+  secrets: { name: string; description?: string; documentationUrl?: string }[];
   customizations: DormouseCustomizations;
+  vscode: VscodeCustomizations;
 }
 
 /** Sums up a valid definition. */
@@ -39,23 +45,29 @@ export function summarize(
   config: DevcontainerConfig,
   localFeatures: ReadonlyMap<string, FeatureMetadata>,
   defaultNamespace: string | undefined,
+  compose?: ComposePlan,
 ): DefinitionSummary {
   const nodes = orderOf(config, localFeatures, defaultNamespace);
   const entries = nodes.map(({ reference, metadata }) => featureEntry(reference.text, metadata));
   const merged = mergeConfig({ features: entries, config });
   return {
     source: sourceOf(config),
+    services: (compose?.services ?? []).map(({ name, image, build }) => ({
+      ...{ name, image: build ? null : image },
+      build: build?.context ?? null,
+    })),
     features: nodes.map(({ reference, given }) => ({
       feature: reference.text,
       options: given,
       known: localFeatures.has(reference.text),
     })),
     lifecycle: lifecyclePlan(merged),
-    ports: portsOf(merged),
+    ports: portsOf(merged, config),
     hostRequirements: parseHostRequirements(merged.hostRequirements),
     users: knownUsers(merged),
     secrets: Object.entries(config.secrets ?? {}).map(([name, secret]) => ({ name, ...secret })),
     customizations: customizationsOf(merged),
+    vscode: vscodeOf(merged),
   };
 }
 
@@ -81,9 +93,8 @@ function orderOf(
   });
 }
 
-function portsOf(merged: MergedConfig): DefinitionSummary["ports"] {
-  return merged.forwardPorts.map((entry) => {
-    const port = parseForwardedPort(entry);
+function portsOf(merged: MergedConfig, config: DevcontainerConfig): DefinitionSummary["ports"] {
+  return portsToForward({ forwardPorts: merged.forwardPorts, appPort: config.appPort }).map((port) => {
     const { label } = attributesOf(merged, port);
     return label === undefined ? port : { ...port, label };
   });
@@ -99,6 +110,7 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
   const { users } = summary;
   const sections: [string, string[]][] = [
     ["starts from", [describeSource(summary)]],
+    ["services", summary.services.map(({ name, image, build }) => `${name} (${image ?? `built in ${build}`})`)],
     ["features", describeFeatures(summary)],
     ["lifecycle", describeLifecycle(summary)],
     [
@@ -109,7 +121,8 @@ export function describeSummary(summary: DefinitionSummary): (readonly [name: st
     ],
     ["needs", describeRequirements(summary.hostRequirements)],
     ["user", [users.remoteUser ?? users.containerUser ?? "the image's"]],
-    ["secrets", summary.secrets.map(({ name, description }) => (description ? `${name}: ${description}` : name))],
+    ["secrets", summary.secrets.map(describeSecret)],
+    ["vscode", describeVscode(summary.vscode)],
     ["dormouse", describeCustomizations(summary.customizations)],
   ];
   return sections.filter(([, lines]) => lines.length > 0);
@@ -160,6 +173,20 @@ function describeRequirements(needs: ParsedHostRequirements): string[] {
   if (needs.gpu !== "none")
     parts.push(needs.gpu === "required" ? "a graphics processor" : "a graphics processor if there is one");
   return parts.length === 0 ? [] : [parts.join(", ")];
+}
+
+function describeSecret({ name, description, documentationUrl }: DefinitionSummary["secrets"][number]): string {
+  return [description ? `${name}: ${description}` : name, ...(documentationUrl ? [`(${documentationUrl})`] : [])].join(
+    " ",
+  );
+}
+
+function describeVscode({ settings, extensions }: VscodeCustomizations): string[] {
+  const names = Object.keys(settings);
+  return [
+    ...(names.length > 0 ? [`sets ${names.join(", ")}`] : []),
+    ...(extensions.length > 0 ? [`recommends ${extensions.join(", ")}`] : []),
+  ];
 }
 
 function describeCustomizations({ prebuild, dotfiles, egress, ports }: DormouseCustomizations): string[] {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createLogger, disposer, type Progress } from "@dormouse/base";
 import { writeFileAtomic } from "@dormouse/base/node";
-import type { InternalContract } from "@dormouse/contract";
+import type { InternalContract, PortVisibility } from "@dormouse/contract";
 import { fromRpcError } from "@dormouse/contract/errors";
 import type { ControlConfigInput } from "@dormouse/control";
 // Not by way of control's index, whose database and accounts take a second to load.
@@ -43,12 +43,16 @@ export interface PlatformOptions {
   resolver?: string | undefined;
   /** How definitions are applied; default: as control has it. */
   devcontainer?: ControlConfigInput["devcontainer"];
+  /** Where ports have their origins, by default the platform's own name where names below it lead here too; and the policy. */
+  ports?: { domain?: string | undefined; maxVisibility?: PortVisibility };
   /** How much of the host's memory is promised to machines, as a multiple; default 1. */
   memoryOvercommit?: number;
   /** Running machines are kept so often; default 60,000, 0: only when it is asked for. */
   snapshotEveryMs?: number;
   /** Which snapshots are kept; default: as storage has it. */
   retention?: HostConfigInput["retention"];
+  /** What was built and nobody used for so long is removed, in milliseconds; 0: nothing is. */
+  unusedForMs?: number;
   /** Prefix of network namespaces, 1 to 7 small letters; platforms on one machine need different ones. */
   namePrefix: string;
   progress: Progress;
@@ -126,6 +130,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const { ports, hostToken, internalToken } = state;
     const port = listen.port || ports.gateway;
     const publicUrl = `http://${reachableName(listen.address)}:${port}`;
+    const portsDomain = options.ports?.domain ?? portsDomainOf(publicUrl);
     const hostUrl = `http://127.0.0.1:${ports.host}`;
     const controlUrl = `http://127.0.0.1:${ports.control}`;
     const internalUrl = `http://127.0.0.1:${ports.internal}`;
@@ -143,6 +148,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
+      unusedForMs: options.unusedForMs,
       snapshotStore: options.snapshotStore,
       agentSecret: state.agentSecret,
       snapshotKey: { id: "installation", secret: state.snapshotSecret },
@@ -155,13 +161,15 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       host: { url: hostUrl, token: hostToken },
       publicUrl,
       quota: options.quota,
-      devcontainer: options.devcontainer,
+      devcontainer: { ...options.devcontainer, unusedForMs: options.unusedForMs },
+      ports: { domain: portsDomain, maxVisibility: options.ports?.maxVisibility },
       egressMode: options.egressMode,
       dataDir: join(dataDir, "control"),
     };
     const gateway: GatewayConfigInput = {
       listen: { host: listen.address, port },
       publicUrl,
+      portsDomain,
       controlUrl,
       internalUrl,
       internalToken,
@@ -206,6 +214,12 @@ async function together<T extends readonly unknown[]>(
 function reachableName(address: string): string {
   if (["127.0.0.1", "0.0.0.0", "::", "::1"].includes(address)) return "localhost";
   return address.includes(":") ? `[${address}]` : address;
+}
+
+/** Browsers take every name under localhost for this machine (RFC 6761, 6.3); other addresses have no names below them. */
+function portsDomainOf(publicUrl: string): string | null {
+  const { host, hostname } = new URL(publicUrl);
+  return hostname === "localhost" ? host : null;
 }
 
 type Internal = ContractRouterClient<InternalContract>;

@@ -2,10 +2,12 @@ import type { Account } from "@dormouse/contract";
 import { useEffect, useState } from "preact/hooks";
 import { api, post } from "../api.ts";
 import { PasswordDialog } from "./password-dialog.tsx";
+import { SetupDialog } from "./setup-dialog.tsx";
 
 /** Who is signed in, with what they can do about their account. */
 export function AccountMenu() {
   const [account, setAccount] = useState<Account>();
+  const [isSettingUp, setSettingUp] = useState(false);
   const [isSettingPassword, setSettingPassword] = useState(false);
 
   useEffect(() => {
@@ -26,6 +28,9 @@ export function AccountMenu() {
         <summary class="button quiet">{account.name || account.email}</summary>
         <div class="menu-items card">
           <p class="muted small menu-note">{account.email}</p>
+          <button type="button" onClick={() => setSettingUp(true)}>
+            Personal set-up
+          </button>
           <button type="button" onClick={() => setSettingPassword(true)}>
             Set password
           </button>
@@ -35,6 +40,7 @@ export function AccountMenu() {
           </button>
         </div>
       </details>
+      {isSettingUp && <SetupDialog onClose={() => setSettingUp(false)} />}
       {isSettingPassword && <PasswordDialog onClose={() => setSettingPassword(false)} />}
     </>
   );

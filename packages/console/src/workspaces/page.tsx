@@ -4,6 +4,7 @@ import { AccountMenu } from "../account/menu.tsx";
 import { messageOf } from "../api.ts";
 import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
+import { PortsDialog } from "./ports-dialog.tsx";
 import { WorkspaceRow } from "./row.tsx";
 import { useWorkspaces } from "./use-workspaces.ts";
 
@@ -12,6 +13,7 @@ export function WorkspacesPage() {
   const { workspaces, problem: loadProblem, nowMs, refresh } = useWorkspaces();
   const [isCreating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Workspace>();
+  const [portsOf, setPortsOf] = useState<Workspace>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
 
@@ -59,12 +61,14 @@ export function WorkspacesPage() {
                 nowMs={nowMs}
                 act={act}
                 onDelete={() => setDeleting(workspace)}
+                onPorts={() => setPortsOf(workspace)}
               />
             ))}
           </ul>
         )}
       </main>
       {isCreating && <CreateDialog onClose={() => setCreating(false)} />}
+      {portsOf && <PortsDialog workspace={portsOf} onClose={() => setPortsOf(undefined)} />}
       {deleting && <DeleteDialog workspace={deleting} act={act} onClose={() => setDeleting(undefined)} />}
     </>
   );

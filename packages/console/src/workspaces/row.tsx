@@ -21,6 +21,7 @@ export function WorkspaceRow(props: {
   nowMs: number;
   act: (work: () => Promise<unknown>) => Promise<void>;
   onDelete: () => void;
+  onPorts: () => void;
 }) {
   const { workspace, nowMs, act } = props;
   const { id, name, state, repository, ref, reason, createdAt, expiresAt, snapshotAt, keptAwakeBy } = workspace;
@@ -47,6 +48,11 @@ export function WorkspaceRow(props: {
         {reason && <p class={state === "failed" ? "row-reason failed" : "row-reason muted"}>{reason}</p>}
       </div>
       <div class="row-actions">
+        {state === "running" && (
+          <button class="button quiet" type="button" onClick={props.onPorts}>
+            Ports<span class="hidden"> of {name}</span>
+          </button>
+        )}
         {state === "running" && (
           <button
             class="button quiet"

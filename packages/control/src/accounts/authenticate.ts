@@ -35,7 +35,7 @@ export function createAuthenticator(options: { auth: Auth; apiKeys: ApiKeys }): 
     const found = await auth.api.getSession({ headers: new Headers({ cookie }) });
     if (!found) return undefined;
     const { id, email, name } = found.user;
-    const actor: Actor = { userId: id, email, name, via: "session" };
+    const actor: Actor = { userId: id, email, name, via: "session", sessionId: found.session.id };
     if (sessions.size >= cachedSessions) sessions.clear();
     if (seen === generation) sessions.set(cookie, { actor, untilMs: performance.now() + sessionCacheMs });
     return actor;

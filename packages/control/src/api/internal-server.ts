@@ -8,6 +8,7 @@ import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { Authenticator } from "../accounts/authenticate.ts";
 import { hashSecret } from "../accounts/secrets.ts";
 import type { SignInLink } from "../accounts/sign-in-links.ts";
+import type { PortGate } from "../ports/gate.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
 import { respondError } from "./respond.ts";
 
@@ -16,18 +17,19 @@ export function createInternalServer(options: {
   token: string;
   authenticator: Authenticator;
   workspaces: WorkspaceService;
+  gate: PortGate;
   apiKeys: ApiKeys;
   administratorId: string;
   createSignInLink: (options: { userId: string; next?: string }) => Promise<SignInLink>;
   host: { url: string; token: string };
   log: Logger;
 }): Server {
-  const { token, authenticator, workspaces, apiKeys, administratorId, createSignInLink, host, log } = options;
+  const { token, authenticator, workspaces, gate, apiKeys, administratorId, createSignInLink, host, log } = options;
   const internal = implement(internalContract).use(({ next }) => convertRpcErrors(() => next()));
   const router = internal.router({
     resolve: internal.resolve.handler(async ({ input }) => {
       const actor = await authenticator.authenticate(input);
-      const row = await workspaces.running(actor, input.workspace);
+      const row = await (input.wakes ? workspaces.running : workspaces.find)(actor, input.workspace);
       return {
         userId: actor.userId,
         workspaceId: row.id,
@@ -36,6 +38,20 @@ export function createInternalServer(options: {
         hostToken: host.token,
       };
     }),
+    openPort: internal.openPort.handler(async ({ input }) => ({
+      ...(await gate.open(input)),
+      hostUrl: host.url,
+      hostToken: host.token,
+    })),
+    portTicket: internal.portTicket.handler(async ({ input: { cookie, challenge, ...origin } }) => ({
+      ticket: await gate.ticket(origin, { cookie }, challenge),
+    })),
+    enterPort: internal.enterPort.handler(async ({ input: { ticket, state, ...origin } }) =>
+      toPortSession(await gate.enter(origin, { ticket, state })),
+    ),
+    enterPortByLink: internal.enterPortByLink.handler(async ({ input: { link, ...origin } }) =>
+      toPortSession(await gate.enterByLink(origin, link)),
+    ),
     signInLink: internal.signInLink.handler(async ({ input }) => {
       const { url, expiresAt } = await createSignInLink({ userId: administratorId, next: input.next });
       return { url, expiresAt: expiresAt.toISOString() };
@@ -64,4 +80,8 @@ export function createInternalServer(options: {
         respondError(response, error);
       });
   });
+}
+
+function toPortSession({ token, expiresAt }: { token: string; expiresAt: Date }) {
+  return { token, expiresAt: expiresAt.toISOString() };
 }

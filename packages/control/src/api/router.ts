@@ -3,7 +3,9 @@ import { implement } from "@orpc/server";
 import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
+import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { EgressService } from "../egress/service.ts";
+import type { PortService } from "../ports/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -12,17 +14,30 @@ import type { WorkspaceService } from "../workspaces/service.ts";
 /** What the public API is made of. */
 export interface ApiServices {
   workspaces: WorkspaceService;
+  ports: PortService;
   templates: TemplateCatalogue;
   baker: TemplateBaker;
   egress: EgressService;
   apiKeys: ApiKeys;
   people: People;
+  personalSetups: PersonalSetups;
   quota: Quota;
   capacity(): Promise<HostCapacity>;
 }
 
 /** The public API; every procedure is called with the {@link Actor} that was authenticated. */
-export function apiRouter({ workspaces, templates, baker, egress, apiKeys, people, quota, capacity }: ApiServices) {
+export function apiRouter({
+  workspaces,
+  ports,
+  templates,
+  baker,
+  egress,
+  apiKeys,
+  people,
+  personalSetups,
+  quota,
+  capacity,
+}: ApiServices) {
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
@@ -53,6 +68,10 @@ export function apiRouter({ workspaces, templates, baker, egress, apiKeys, peopl
       rebuild: w.rebuild.handler(({ context, input: { workspace, ...request } }) =>
         workspaces.rebuild(context.actor, workspace, request),
       ),
+      attach: w.attach.handler(({ context, input }) => workspaces.attach(context.actor, input.workspace)),
+      lockFeatures: w.lockFeatures.handler(({ context, input: { workspace, ...request }, signal }) =>
+        workspaces.lockFeatures(context.actor, workspace, request, signal),
+      ),
       exec: w.exec.handler(({ context, input: { workspace, ...request }, signal }) =>
         workspaces.exec(context.actor, workspace, request, signal),
       ),
@@ -60,6 +79,9 @@ export function apiRouter({ workspaces, templates, baker, egress, apiKeys, peopl
         const { transitions, ...texts } = await workspaces.logs(context.actor, input.workspace);
         return { ...texts, transitions: transitions.map((entry) => ({ ...entry, at: entry.at.toISOString() })) };
       }),
+      serviceLog: w.serviceLog.handler(async ({ context, input: { workspace, service }, signal }) => ({
+        text: await workspaces.serviceLog(context.actor, workspace, service, signal),
+      })),
       events: w.events.handler(({ context, input, signal }) =>
         workspaces.events(context.actor, input.workspace, signal),
       ),
@@ -73,6 +95,24 @@ export function apiRouter({ workspaces, templates, baker, egress, apiKeys, peopl
       })),
       delete: api.snapshots.delete.handler(async ({ context, input }) => {
         await workspaces.deleteSnapshot(context.actor, input.workspace, input.snapshot);
+        return {};
+      }),
+    },
+    ports: {
+      list: api.ports.list.handler(async ({ context, input }) => ({
+        ports: await ports.list(context.actor, input.workspace),
+      })),
+      set: api.ports.set.handler(({ context, input: { workspace, port, ...patch } }) =>
+        ports.set(context.actor, workspace, port, patch),
+      ),
+      createLink: api.ports.createLink.handler(({ context, input }) =>
+        ports.createLink(context.actor, input.workspace, input.port, input.expiresInSeconds),
+      ),
+      links: api.ports.links.handler(async ({ context, input }) => ({
+        links: await ports.links(context.actor, input.workspace, input.port),
+      })),
+      revokeLink: api.ports.revokeLink.handler(async ({ context, input }) => {
+        await ports.revokeLink(context.actor, input.workspace, input.port, input.id);
         return {};
       }),
     },
@@ -116,6 +156,8 @@ export function apiRouter({ workspaces, templates, baker, egress, apiKeys, peopl
       quota: me.quota.handler(({ context }) => quota.of(context.actor.userId)),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
       saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
+      setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),
+      saveSetup: me.saveSetup.handler(({ context, input }) => personalSetups.save(context.actor.userId, input)),
       setPassword: me.setPassword.handler(async ({ context, input }) => {
         await people.setPassword(context.actor.userId, input);
         return {};

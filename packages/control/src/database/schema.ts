@@ -1,4 +1,4 @@
-import type { EgressLayer } from "@dormouse/contract";
+import type { Dotfiles, EgressLayer, PortProtocol, PortVisibility } from "@dormouse/contract";
 import { sql } from "drizzle-orm";
 import {
   bigint,
@@ -175,6 +175,18 @@ export const userSettings = pgTable("user_settings", {
   updatedAt: at("updated_at").notNull().defaultNow(),
 });
 
+/** What people want in each of their workspaces. */
+export const personalSetups = pgTable("personal_setups", {
+  userId: text("user_id")
+    .primaryKey()
+    .references(() => users.id, { onDelete: "cascade" }),
+  dotfiles: jsonb("dotfiles").$type<Dotfiles>(),
+  shell: text("shell"),
+  gitName: text("git_name"),
+  gitEmail: text("git_email"),
+  updatedAt: at("updated_at").notNull().defaultNow(),
+});
+
 /** Single values of the whole installation. */
 export const installation = pgTable("installation", {
   name: text("name").primaryKey(),
@@ -235,8 +247,15 @@ export const workspaces = pgTable(
     /** The snapshot it began as, when it is a fork. */
     sourceWorkspace: text("source_workspace"),
     sourceSnapshot: text("source_snapshot"),
+    /** In the names of its ports' origins; null: its id. Its own for as long as it is there, also when it is renamed. */
+    address: text("address").unique(),
+    /** Whether requests to its ports wake it. */
+    wakeOnHttp: boolean("wake_on_http").notNull().default(true),
+    wakeOnWebSocket: boolean("wake_on_web_socket").notNull().default(true),
     /** What the repository says of its workspace; null: nothing was looked for. */
     definition: jsonb("definition").$type<Definition>(),
+    /** Of what its owner wants in each workspace: null: nothing comes, `wanted`: it is still to come, `brought`: it is there. */
+    personalSetup: text("personal_setup"),
     createdAt: at("created_at").notNull().defaultNow(),
     startedAt: at("started_at"),
     expiresAt: at("expires_at"),
@@ -247,6 +266,82 @@ export const workspaces = pgTable(
     index("workspaces_expiry").on(table.expiresAt),
     index("workspaces_state").on(table.state),
   ],
+);
+
+// Forwarded ports.
+
+/**
+ * Whose a name of an origin is. It stays theirs when the workspace has gone: what their browsers keep of it must not meet
+ * somebody else's programs.
+ */
+export const portAddresses = pgTable("port_addresses", {
+  label: text("label").primaryKey(),
+  ownerId: text("owner_id")
+    .notNull()
+    .references(() => users.id, { onDelete: "cascade" }),
+});
+
+const ofWorkspace = () =>
+  text("workspace_id")
+    .notNull()
+    .references(() => workspaces.id, { onDelete: "cascade" });
+
+/** What was set for a port; null: as the definition says. */
+export const portSettings = pgTable(
+  "port_settings",
+  {
+    workspaceId: ofWorkspace(),
+    port: integer("port").notNull(),
+    visibility: text("visibility").$type<PortVisibility>(),
+    label: text("label"),
+    protocol: text("protocol").$type<PortProtocol>(),
+    isForwarded: boolean("is_forwarded"),
+  },
+  (table) => [primaryKey({ columns: [table.workspaceId, table.port] })],
+);
+
+/** Links that open a port for whoever has them. The token itself is nowhere. */
+export const portLinks = pgTable(
+  "port_links",
+  {
+    id: text("id").primaryKey(),
+    workspaceId: ofWorkspace(),
+    port: integer("port").notNull(),
+    /** SHA-256 of the token, hex. */
+    hash: text("hash").notNull().unique(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    expiresAt: at("expires_at").notNull(),
+  },
+  (table) => [index("port_links_port").on(table.workspaceId, table.port)],
+);
+
+/** What takes a signed-in browser to a port's origin, once. */
+export const portTickets = pgTable("port_tickets", {
+  /** SHA-256 of the ticket, hex. */
+  hash: text("hash").primaryKey(),
+  sessionId: text("session_id")
+    .notNull()
+    .references(() => sessions.id, { onDelete: "cascade" }),
+  workspaceId: ofWorkspace(),
+  port: integer("port").notNull(),
+  /** SHA-256 of what the browser keeps until it comes back, hex. */
+  challenge: text("challenge").notNull(),
+  expiresAt: at("expires_at").notNull(),
+});
+
+/** A browser at a port's origin. It ends with the sign-in or the link that it came by. */
+export const portSessions = pgTable(
+  "port_sessions",
+  {
+    /** SHA-256 of the cookie, hex. */
+    hash: text("hash").primaryKey(),
+    sessionId: text("session_id").references(() => sessions.id, { onDelete: "cascade" }),
+    linkId: text("link_id").references(() => portLinks.id, { onDelete: "cascade" }),
+    workspaceId: ofWorkspace(),
+    port: integer("port").notNull(),
+    expiresAt: at("expires_at").notNull(),
+  },
+  (table) => [index("port_sessions_session").on(table.sessionId), index("port_sessions_link").on(table.linkId)],
 );
 
 /** What machines can be started from because it was built once: snapshots of builders, by all that went into them. */

@@ -1,7 +1,7 @@
 import type { SnapshotRef } from "@dormouse/contract";
-import { eq, inArray, lt, sql } from "drizzle-orm";
+import { and, eq, exists, inArray, lt, not, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
-import { builds, imageBuilds, recentDefinitions } from "../database/schema.ts";
+import { builds, imageBuilds, recentDefinitions, templates, workspaces } from "../database/schema.ts";
 import type { Definition } from "./definition.ts";
 
 /** Of a repository, what its last workspace came to. */
@@ -23,6 +23,10 @@ export interface BuildStore {
   /** The digest of the image that was built under a key. */
   findImage(key: string): Promise<string | undefined>;
   saveImage(key: string, digest: string): Promise<void>;
+  /** Snapshots that were not started from since then, and that no workspace, template or repository begins with. */
+  unused(before: Date): Promise<{ key: string; snapshot: SnapshotRef }[]>;
+  /** What repositories came to before then, and images of Dockerfiles that were not asked for since. */
+  forgetUnused(before: Date): Promise<void>;
   recent(repository: RepositoryKey): Promise<RecentDefinition | undefined>;
   remember(repository: RepositoryKey, recent: Omit<RecentDefinition, "resolvedAt">): Promise<void>;
 }
@@ -80,6 +84,33 @@ export function buildStore(db: Database): BuildStore {
     async saveImage(key, digest) {
       const set = { digest, createdAt: sql`now()`, usedAt: sql`now()` };
       await db.insert(imageBuilds).values({ key, digest }).onConflictDoUpdate({ target: imageBuilds.key, set });
+    },
+    async unused(before) {
+      const isStartIn = (table: typeof workspaces | typeof templates | typeof recentDefinitions) =>
+        exists(
+          db
+            .select({ one: sql`1` })
+            .from(table)
+            .where(
+              and(
+                eq(sql`${table.definition} -> 'start' -> 'snapshot' ->> 'workspaceId'`, builds.builderId),
+                eq(sql`${table.definition} -> 'start' -> 'snapshot' ->> 'id'`, builds.snapshotId),
+              ),
+            ),
+        );
+      const starts = [workspaces, templates, recentDefinitions].map((table) => not(isStartIn(table)));
+      const rows = await db
+        .select()
+        .from(builds)
+        .where(and(lt(builds.usedAt, before), ...starts));
+      return rows.map(({ key, builderId, snapshotId }) => ({
+        key,
+        snapshot: { workspaceId: builderId, id: snapshotId },
+      }));
+    },
+    async forgetUnused(before) {
+      await db.delete(recentDefinitions).where(lt(recentDefinitions.resolvedAt, before));
+      await db.delete(imageBuilds).where(lt(imageBuilds.usedAt, before));
     },
     async recent(repository) {
       const rows = await db

@@ -9,6 +9,7 @@ import { type BuilderMachines, baseTemplate } from "./builder-machines.ts";
 import type { MachineStart } from "./definition.ts";
 import type { FeatureInstallation, ResolvedDefinition } from "./resolve.ts";
 import { runLogged } from "./run.ts";
+import { loadServiceImage } from "./services.ts";
 
 /** What is told of a build, what its commands write, and what they may reach. */
 export interface BuildWatcher {
@@ -22,7 +23,7 @@ export interface BuildWatcher {
 export interface Builder {
   /**
    * Makes what a definition's machines start from, unless it is there: the template of its image, and a snapshot for
-   * each feature, installed by its own script in a machine that nobody else has.
+   * each feature, installed by its own script in a machine that nobody else has, and for the images of its services.
    * @throws DormouseError naming the image or feature that failed, with the end of its output.
    */
   ensure(
@@ -43,6 +44,7 @@ export interface BuilderOptions {
 // Raised when the way a feature is installed changes and its inputs do not.
 const recipe = "1";
 const place = "/tmp/dormouse-feature";
+const archive = "/var/tmp/dormouse-service.tar";
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The {@link Builder} on a host. */
@@ -80,8 +82,9 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
       let snapshot: SnapshotRef | undefined;
       for (const step of steps) {
         if (step.feature) await installFeature({ guest, resolved, step, feature: step.feature, watcher, signal });
+        for (const image of step.images) await bringImage({ id: builderId, guest, image, watcher, signal });
         watcher.onProgress({ step: "builder", message: "Keeping what was built" });
-        const name = step.feature?.name ?? "resources";
+        const name = step.feature?.name ?? (step.images.length > 0 ? "services" : "resources");
         const taken = { workspaceId: builderId, generation: 1, reason: "fork" as const, name: name.slice(0, 100) };
         const { id } = await remote(host.calls.machines.snapshot(taken, { signal }));
         snapshot = { workspaceId: builderId, id };
@@ -90,6 +93,20 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
       if (!snapshot) throw new DormouseError("internal", "a build without a snapshot");
       return snapshot;
     });
+  }
+
+  async function bringImage(options: {
+    id: string;
+    guest: GuestClient;
+    image: string;
+    watcher: BuildWatcher;
+    signal: AbortSignal;
+  }) {
+    const { id, guest, image, watcher, signal } = options;
+    await follow(host.calls.images.deliver({ image, workspaceId: id, path: archive }, { signal }), watcher.onProgress);
+    watcher.onProgress({ step: "services", message: `Unpacking ${image} for the services` });
+    const load = { guest, archive, exact: image, name: image, timeoutMs: featureTimeoutMs };
+    await loadServiceImage(load, watcher, signal);
   }
 
   async function installFeature(options: {
@@ -179,24 +196,28 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
 /** A moment on the way from a template to what a definition wants. */
 interface BuildStep {
   key: string;
-  /** Null: nothing but the machine's size. */
   feature: FeatureInstallation | null;
+  /** Of services, to be taken into the machine's engine. */
+  images: readonly string[];
   /** The environment that it begins with. */
   before: Record<string, string>;
 }
 
 /** Every step, each named by all that went in up to it, and the environment that remains at their end. */
 function planOf(templateHash: string, resolved: ResolvedDefinition) {
-  const { features, users, resources } = resolved;
+  const { features, users, resources, serviceImages } = resolved;
   let env: Record<string, string> = { ...resolved.imageEnv };
   let key = hash(recipe, templateHash, JSON.stringify(resources));
-  const steps: BuildStep[] = [{ key, feature: null, before: env }];
+  const steps: BuildStep[] = [{ key, feature: null, images: [], before: env }];
   for (const feature of features) {
     const { digest, options, containerEnv } = feature;
     key = hash(key, digest, JSON.stringify(options), JSON.stringify(containerEnv), JSON.stringify(users));
     // A feature's variables are a part of the image by the time that its script runs.
     env = { ...env, ...expand(containerEnv, env) };
-    steps.push({ key, feature, before: env });
+    steps.push({ key, feature, images: [], before: env });
+  }
+  if (serviceImages.length > 0) {
+    steps.push({ key: hash(key, "services", ...serviceImages), feature: null, images: serviceImages, before: env });
   }
   return { steps, imageEnv: env };
 }

@@ -6,10 +6,14 @@ import {
   type LifecycleHook,
   type LifecycleStep,
   type LocalVariables,
+  type Problem,
   remoteEnvironment,
   substituteLocal,
   type UserEnvProbe,
+  type VscodeCustomizations,
 } from "@dormouse/devcontainer";
+import { noPortRules, type PortRules } from "./ports.ts";
+import type { Services } from "./services.ts";
 
 /** What a machine starts from: an image's template, or a snapshot of a builder that was one. */
 export interface MachineStart {
@@ -58,10 +62,16 @@ export interface Definition {
   entrypoints: string[];
   /** Folders that must be there. */
   folders: string[];
-  ports: { port: number; label: string | null }[];
+  ports: PortRules;
+  /** What it asks of an editor. */
+  vscode: VscodeCustomizations;
   /** What the file asks for and a machine does not do, a line each. */
   notes: string[];
   problem: DefinitionProblem | null;
+  /** What runs beside it in its machine; null: nothing. */
+  services: Services | null;
+  /** What came of the last tool that attached, and when; null: none has yet, or there is nothing to run for one. */
+  attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
   /** The repository lies in what the machine starts from. */
@@ -83,8 +93,16 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
   return {
     ...{ stage: "open", wanted, path: null, source: "", start: null, user: null },
     ...{ imageEnv: {}, containerEnv: {}, remoteEnv: {}, userEnvProbe: "none", steps: [], entrypoints: [], folders: [] },
-    ...{ ports: [], notes: [], problem: null, carried: false, done: [] },
-    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null },
+    ...{
+      ports: noPortRules,
+      vscode: { settings: {}, extensions: [] },
+      notes: [],
+      problem: null,
+      attached: null,
+      carried: false,
+      done: [],
+    },
+    ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
   };
 }
 
@@ -142,4 +160,15 @@ export function problemOf(caught: unknown, path: string | null): DefinitionProbl
   const number = (value: unknown) => (typeof value === "number" ? value : null);
   const file = typeof details.file === "string" ? details.file : path;
   return { message, file, line: number(details.line), column: number(details.column) };
+}
+
+/** What people read of the first error of a file, and how many there are. */
+export function problemsError(problems: readonly Problem[]): DormouseError {
+  const errors = problems.filter(({ severity }) => severity === "error");
+  const [first] = errors;
+  if (!first) throw new DormouseError("internal", "a definition without errors could not be read");
+  const { file, line, column, property, message } = first;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const subject = property === "" ? "" : `${property} `;
+  return fileError({ file, line, column }, `${file}:${line}:${column}: ${subject}${message}${more}`);
 }

@@ -1,4 +1,5 @@
 import { DormouseError } from "@dormouse/base";
+import type { Dotfiles, FeatureLock, PersonalSetup } from "@dormouse/contract";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
@@ -6,13 +7,25 @@ import { findAccount } from "./accounts.ts";
 import type { BuildStore, RepositoryKey } from "./build-store.ts";
 import type { Builder, BuildWatcher } from "./builder.ts";
 import type { Carrier } from "./carry.ts";
-import { type Definition, isSameStart, type MachineStart, openDefinition, problemOf } from "./definition.ts";
-import { bringDotfiles, hasDotfilesToBring } from "./dotfiles.ts";
+import {
+  type Definition,
+  type DefinitionProblem,
+  environmentOf,
+  isSameStart,
+  type MachineStart,
+  openDefinition,
+  problemOf,
+} from "./definition.ts";
+import { bringDotfiles } from "./dotfiles.ts";
 import { hookEnvironment, runStep, startEntrypoints } from "./hooks.ts";
 import type { ImageBuilder } from "./image-builder.ts";
+import { type LockOptions, lockFeatures } from "./lock.ts";
+import { bringIdentity } from "./personal-setup.ts";
 import { readDefinition } from "./read.ts";
 import { resolveDefinition } from "./resolve.ts";
+import { isServiceFailure, startServices } from "./services.ts";
 import type { SetUpLog, SetUpLogs } from "./set-up-logs.ts";
+import { stepsOfAttach, stepsOfMachine } from "./steps.ts";
 import { toolSteps } from "./tools.ts";
 
 /** What looking at a workspace's definition leads to. */
@@ -46,6 +59,19 @@ export interface Definitions {
    * step that failed is its problem, and ends all that follow.
    */
   runSteps(row: OwnedRow, which: "blocking" | "background", signal: AbortSignal): Promise<Definition>;
+  /**
+   * Lets git and terminals know whose workspace it is: over what the image says at first, afterwards only where nothing else
+   * says it.
+   */
+  bringIdentity(row: OwnedRow, setup: PersonalSetup, options: { isFirst: boolean; signal: AbortSignal }): Promise<void>;
+  /** Brings personal settings and installs them. */
+  bringDotfiles(row: OwnedRow, dotfiles: Dotfiles, signal: AbortSignal): Promise<void>;
+  /** Starts what is not running of its services. Answers the notes of the definition, which tell what failed. */
+  startServices(row: OwnedRow, signal: AbortSignal): Promise<string[]>;
+  /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
+  runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
+  /** See {@link lockFeatures}. */
+  lock(row: OwnedRow, request: Pick<LockOptions, "upgrade" | "write">, signal: AbortSignal): Promise<FeatureLock>;
   /** What the repository's last workspace came to, to begin with. */
   guess(key: RepositoryKey, isPrebuild: boolean): Promise<Guess | undefined>;
 }
@@ -179,16 +205,18 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
 
     async runSteps(row, which, signal) {
       let definition = row.definition ?? openDefinition(null);
-      const due = definition.steps.filter(({ hook, blocking, occasions }) => {
+      const due = stepsOfMachine(definition).filter(({ hook, blocking, occasions }) => {
         if (definition.done.includes(hook)) return false;
         if (definition.isPrebuild) return which === "blocking" && occasions.includes("prebuild");
-        return blocking === (which === "blocking") && (occasions.includes("create") || occasions.includes("start"));
+        return blocking === (which === "blocking");
       });
-      const bringsDotfiles = which === "background" && hasDotfilesToBring(definition);
       const isFirst = which === "blocking" && definition.done.length === 0;
+      const hasServices = which === "blocking" && Boolean(definition.services);
       const isIdle =
-        due.length === 0 && !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
-      if ((isIdle && !bringsDotfiles) || definition.problem) return definition;
+        due.length === 0 &&
+        !hasServices &&
+        !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+      if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = await watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
@@ -196,6 +224,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         await makeFolders(place, signal);
         await startEntrypoints(place, watcher, signal);
       }
+      if (hasServices) definition = await withServices(definition, row, watcher, signal);
       const env = await hookEnvironment(place, watcher, signal);
       for (const step of due) {
         try {
@@ -207,8 +236,50 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
           return { ...definition, problem: problemOf(error, definition.path) };
         }
       }
-      if (bringsDotfiles) await bringDotfiles(place, env, watcher, signal);
       return definition;
+    },
+
+    async bringIdentity(row, setup, { isFirst, signal }) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const place = await placeOf(row, definition, signal);
+      const env = environmentOf(definition, place.owner);
+      await bringIdentity(place, setup, { env, isFirst, watcher: await watcherOf(row, file), signal });
+    },
+    async bringDotfiles(row, dotfiles, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const watcher = await watcherOf(row, file);
+      const place = await placeOf(row, definition, signal);
+      await bringDotfiles(place, dotfiles, { env: await hookEnvironment(place, watcher, signal), watcher, signal });
+    },
+
+    async startServices(row, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      return (await withServices(definition, row, await watcherOf(row, file), signal)).notes;
+    },
+
+    async runAttachSteps(row, signal) {
+      const definition = row.definition ?? openDefinition(null);
+      await using file = logs.open(row.id);
+      const watcher = await watcherOf(row, file);
+      try {
+        const place = await placeOf(row, definition, signal);
+        const env = await hookEnvironment(place, watcher, signal);
+        for (const step of stepsOfAttach(definition)) await runStep(place, step, env, watcher, signal);
+        return null;
+      } catch (error) {
+        if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
+        watcher.onLog(DormouseError.from(error).message);
+        return problemOf(error, definition.path);
+      }
+    },
+
+    async lock({ id, folder, env, definition }, request, signal) {
+      const owner = { id, folder, env };
+      const wanted = definition?.wanted ?? null;
+      return await lockFeatures({ host, guest: host.guest(id), owner, wanted, defaultNamespace, ...request, signal });
     },
 
     async guess(key, isPrebuild) {
@@ -217,11 +288,29 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       if (!recent || recent.definition.start === null) return undefined;
       const { definition, folder } = recent;
       return {
-        definition: { ...definition, stage: "guessed", carried: false, done: [], problem: null, isPrebuild },
+        definition: {
+          ...definition,
+          stage: "guessed",
+          carried: false,
+          done: [],
+          problem: null,
+          attached: null,
+          isPrebuild,
+        },
         folder,
       };
     },
   };
+
+  /** The definition, with what failed among its notes. */
+  async function withServices(definition: Definition, row: OwnedRow, watcher: BuildWatcher, signal: AbortSignal) {
+    const { services } = definition;
+    if (!services) return definition;
+    const guest = host.guest(row.id);
+    const failures = await startServices({ guest, services }, watcher, signal);
+    const notes = definition.notes.filter((note) => !isServiceFailure(note));
+    return { ...definition, notes: [...notes, ...failures] };
+  }
 
   async function makeFolders({ guest, definition, account }: Awaited<ReturnType<typeof placeOf>>, signal: AbortSignal) {
     for (const path of definition.folders) {

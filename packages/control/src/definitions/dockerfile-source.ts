@@ -65,7 +65,7 @@ shift
  * @throws DormouseError `failed_precondition` with `details` naming file and line for what is wrong in it.
  */
 export async function readDockerfile(options: ReadDockerfileOptions): Promise<DockerfileSource | undefined> {
-  const { guest, owner, file, signal } = options;
+  const { owner, file } = options;
   const { build, dockerFile, context: folder, image } = file.config;
   // Variables may stand everywhere in them.
   const config = substituteLocal(
@@ -74,30 +74,62 @@ export async function readDockerfile(options: ReadDockerfileOptions): Promise<Do
   );
   const source = sourceOf(config);
   if (source.kind !== "dockerfile") return undefined;
-  const isLegacy = build?.dockerfile === undefined;
-  const path = within(file, source.dockerfile, isLegacy ? ["dockerFile"] : ["build", "dockerfile"]);
+  const property = build?.dockerfile === undefined ? ["dockerFile"] : ["build", "dockerfile"];
+  const path = within(file, source.dockerfile, property);
   const contextPath = build?.context === undefined ? ["context"] : ["build", "context"];
   const context = within(file, source.context, contextPath);
-  const { content } = await remote(guest.files.read({ path: posix.join(owner.folder, path) }, { signal })).catch(
-    (error: unknown) => {
-      if (DormouseError.from(error).code !== "not_found") throw error;
-      throw fileError(placeOf(file, isLegacy ? ["dockerFile"] : ["build", "dockerfile"]), `there is no ${path}`);
-    },
-  );
-  const text = Buffer.from(content, "base64").toString("utf8");
   const { args = {}, target, cacheFrom, options: written = [] } = config.build ?? {};
-  const needs = needsOf(path, text, { args, target });
   const allowed = chooseOptions(written);
-  const contents = await hashContext(options, context, needs.sources, placeOf(file, contextPath));
-  const settings = JSON.stringify([path, context, args, target ?? null, allowed.options]);
-  return {
-    ...{ path, text, context, args, target, options: allowed.options, needs },
+  return await readBuild(options, {
+    ...{ path, context, args, target, options: allowed.options },
+    place: placeOf(file, property),
+    contextPlace: placeOf(file, contextPath),
     notes: [
       ...allowed.left.map((option) => `build.options: ${option} is not passed on`),
       ...(cacheFrom === undefined ? [] : ["build.cacheFrom: not asked: what was built here once is kept"]),
     ],
+  });
+}
+
+/** A build as somebody wrote it; places are where errors are told. */
+export interface BuildRequest extends Pick<DockerfileSource, "path" | "context" | "args" | "target" | "options"> {
+  /** Absent: it lies at the path. */
+  text?: string;
+  place: Omit<DefinitionProblem, "message">;
+  contextPlace: Omit<DefinitionProblem, "message">;
+  notes: string[];
+}
+
+/**
+ * Reads the Dockerfile of a build, and what of its context decides.
+ * @throws DormouseError as {@link readDockerfile}.
+ */
+export async function readBuild(
+  options: Omit<ReadDockerfileOptions, "file">,
+  request: BuildRequest,
+): Promise<DockerfileSource> {
+  const { path, context, args, target, place, contextPlace, notes } = request;
+  const text = request.text ?? (await readText(options, path, place));
+  const needs = needsOf(path, text, { args, target });
+  const contents = await hashContext(options, context, needs.sources, contextPlace);
+  const settings = JSON.stringify([path, context, args, target ?? null, request.options]);
+  return {
+    ...{ path, text, context, args, target, options: request.options, needs, notes },
     hash: createHash("sha256").update(`${settings}\0${text}\0${contents}`).digest("hex"),
   };
+}
+
+async function readText(
+  { guest, owner, signal }: Omit<ReadDockerfileOptions, "file">,
+  path: string,
+  place: Omit<DefinitionProblem, "message">,
+): Promise<string> {
+  const read = remote(guest.files.read({ path: posix.join(owner.folder, path) }, { signal }));
+  const { content } = await read.catch((error: unknown) => {
+    if (DormouseError.from(error).code !== "not_found") throw error;
+    throw fileError(place, `there is no ${path}`);
+  });
+  return Buffer.from(content, "base64").toString("utf8");
 }
 
 /** @throws DormouseError as `dockerfileNeeds`, with the file's name. */
@@ -117,14 +149,15 @@ export function dockerfileError({ path }: { path: string; text: string }, line: 
 }
 
 /** A path beside the definition, relative to the repository. @throws DormouseError when it leads out of that. */
-function within(file: ReadDockerfileOptions["file"], written: string, property: JsonPath): string {
+export function within(file: ReadDockerfileOptions["file"], written: string, property: JsonPath): string {
   const path = posix.join(posix.dirname(file.path), written).replace(/\/$/, "");
   if (!written.startsWith("/") && path !== ".." && !path.startsWith("../")) return path;
   const name = property.join(".");
   throw fileError(placeOf(file, property), `${name} is ${JSON.stringify(written)}: it leads out of the repository`);
 }
 
-function placeOf(
+/** Where a property of a definition stands. */
+export function placeOf(
   { path, text }: ReadDockerfileOptions["file"],
   property: JsonPath,
 ): Omit<DefinitionProblem, "message"> {
@@ -133,7 +166,7 @@ function placeOf(
 }
 
 async function hashContext(
-  { guest, owner, signal }: ReadDockerfileOptions,
+  { guest, owner, signal }: Omit<ReadDockerfileOptions, "file">,
   context: string,
   sources: readonly string[],
   place: Omit<DefinitionProblem, "message">,

@@ -14,7 +14,8 @@ import {
   parseLockfile,
 } from "@dormouse/devcontainer";
 import { type GuestClient, remote } from "../host/client.ts";
-import { fileError, type VariableOwner } from "./definition.ts";
+import { type ComposeSource, readCompose } from "./compose-source.ts";
+import { fileError, problemsError, type VariableOwner } from "./definition.ts";
 import { type DockerfileSource, readDockerfile } from "./dockerfile-source.ts";
 
 /** A file of a feature. */
@@ -43,6 +44,8 @@ export interface DefinitionFile {
   lockfile: Lockfile | undefined;
   /** What its image is built of, when it is. */
   dockerfile: DockerfileSource | undefined;
+  /** The services that it is one of. */
+  compose: ComposeSource | undefined;
   /** SHA-256 over all of it. */
   source: string;
 }
@@ -73,7 +76,7 @@ export async function readDefinition(options: ReadOptions): Promise<DefinitionFi
   const { path } = chooseConfig(found, wanted ?? undefined);
   const text = await readText(guest, `${folder}/${path}`, signal);
   const { config, problems } = parseConfig(text, { path, ...(defaultNamespace !== undefined && { defaultNamespace }) });
-  if (!config) throw problemError(problems);
+  if (!config) throw problemsError(problems);
   const source = createHash("sha256").update(path).update("\0").update(text);
   const localFeatures = new Map<string, LocalFeature>();
   const addFeature = async (identifier: string): Promise<void> => {
@@ -87,19 +90,24 @@ export async function readDefinition(options: ReadOptions): Promise<DefinitionFi
     for (const needed of Object.keys(feature.metadata.dependsOn ?? {})) await addFeature(needed);
   };
   for (const identifier of Object.keys(config.features ?? {})) await addFeature(identifier);
-  const dockerfile = await readDockerfile({ guest, owner, file: { path, text, config }, signal });
+  const reading = { guest, owner, file: { path, text, config }, signal };
+  const compose = await readCompose(reading);
+  if (compose) source.update(`\0${compose.hash}`);
+  const dockerfile = compose ? compose.builds.get(compose.plan.workspace.name) : await readDockerfile(reading);
   if (dockerfile) source.update(`\0${dockerfile.hash}`);
   const lock = await readLockfile(guest, folder, lockfilePath(path), signal);
   if (lock) source.update(`\0${lock.text}`);
-  return { path, config, localFeatures, lockfile: lock?.lockfile, dockerfile, source: source.digest("hex") };
+  return { path, config, localFeatures, lockfile: lock?.lockfile, dockerfile, compose, source: source.digest("hex") };
 }
 
 async function readLockfile(guest: GuestClient, folder: string, path: string, signal: AbortSignal) {
   const { exists } = await remote(guest.files.exists({ path: `${folder}/${path}` }, { signal }));
   if (!exists) return undefined;
   const text = await readText(guest, `${folder}/${path}`, signal);
+  // An empty one asks to be written, as other tools have it.
+  if (text.trim() === "") return undefined;
   const { lockfile, problems } = parseLockfile(text, { path });
-  if (!lockfile) throw problemError(problems);
+  if (!lockfile) throw problemsError(problems);
   return { text, lockfile };
 }
 
@@ -134,7 +142,7 @@ async function readFeature(options: {
     throw fileError({ file: metadataPath, line: null, column: null }, `there is no ${metadataPath}`);
   });
   const { metadata, problems } = parseFeatureMetadata(text, { path: metadataPath });
-  if (!metadata) throw problemError(problems);
+  if (!metadata) throw problemsError(problems);
   const files: FeatureFile[] = [];
   let bytes = 0;
   const visit = async (below: string, depth: number): Promise<void> => {
@@ -156,14 +164,4 @@ async function readFeature(options: {
   };
   await visit("", 0);
   return { metadata, files: files.sort((a, b) => (a.path < b.path ? -1 : 1)) };
-}
-
-function problemError(problems: ReturnType<typeof parseConfig>["problems"]): DormouseError {
-  const errors = problems.filter(({ severity }) => severity === "error");
-  const [first] = errors;
-  if (!first) throw new DormouseError("internal", "a definition without errors could not be read");
-  const { file, line, column, property, message } = first;
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
-  const subject = property === "" ? "" : `${property} `;
-  return fileError({ file, line, column }, `${file}:${line}:${column}: ${subject}${message}${more}`);
 }

@@ -3,13 +3,16 @@ import { posix } from "node:path";
 import { DormouseError, formatBytes } from "@dormouse/base";
 import type { FeatureSource, ImageInfo, Resources } from "@dormouse/contract";
 import {
-  attributesOf,
+  type ComposeService,
+  compareLockfile,
+  composeFolder,
   customizationsOf,
   type DevcontainerConfig,
   type FeatureContents,
   type FeatureNode,
   type FeatureReference,
   featureEntry,
+  hostsOfWorkspace,
   imageMetadataLabel,
   installationOrder,
   lifecyclePlan,
@@ -25,15 +28,21 @@ import {
   parseHostRequirements,
   parseImageMetadata,
   parseMount,
+  serviceRuns,
   sourceOf,
+  substituteLocal,
   usersOf,
+  vscodeOf,
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
+import type { ComposeSource } from "./compose-source.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
 import type { DockerfileSource } from "./dockerfile-source.ts";
+import { portRulesOf } from "./ports.ts";
 import type { DefinitionFile, FeatureFile } from "./read.ts";
+import { type Services, serviceImageName } from "./services.ts";
 
 /** A feature to be installed, with all that its script needs. */
 export interface FeatureInstallation {
@@ -65,10 +74,21 @@ export interface ResolvedDefinition {
   resources: Resources;
   /** Where the repository is to lie. */
   folder: string;
+  /** Of the services that run beside the workspace, as machines are made of images. */
+  serviceImages: string[];
   /** All of the definition but its start. */
   definition: Omit<
     Definition,
-    "start" | "imageEnv" | "stage" | "wanted" | "carried" | "done" | "template" | "hasRepository" | "isPrebuild"
+    | "start"
+    | "imageEnv"
+    | "stage"
+    | "wanted"
+    | "carried"
+    | "done"
+    | "attached"
+    | "template"
+    | "hasRepository"
+    | "isPrebuild"
   >;
 }
 
@@ -108,25 +128,26 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
   const { host, file, owner, signal } = options;
   const { config } = file;
   const source = sourceOf(config);
-  if (source.kind === "compose") {
-    throw fileError(
-      { file: file.path, line: null, column: null },
-      "dockerComposeFile cannot be used yet: name an image or a Dockerfile, or nothing",
-    );
-  }
+  const { compose } = file;
   // Before a long build: what is wrong with them is known sooner.
   const order = await orderFeatures(options);
   const image = file.dockerfile
     ? await options.buildImage(file.dockerfile)
     : source.kind === "image"
       ? await resolveImage(options, source.image)
-      : null;
+      : compose
+        ? await resolveServiceImage(options, compose, compose.plan.workspace)
+        : null;
   const entries = order.map(({ node }) => featureEntry(node.reference.text, node.metadata));
   const merged = mergeConfig({ image: image ? metadataOf(image) : [], features: entries, config });
-  const users = usersOf(merged, image ? withoutGroup(image.user) : baseUser);
+  const composeUser = compose?.plan.workspace.user;
+  const users = usersOf(merged, withoutGroup(composeUser ?? (image ? image.user : baseUser)));
   const resources = await fitResources(host, merged, options.resources, signal);
   const mounts = merged.mounts.map(parseMount);
-  const { folder, notes } = placeOf(config, owner);
+  const { folder, notes } = placeOf(file, owner);
+  const forwarded = merged.forwardPorts.map(parseForwardedPort);
+  const services = compose ? await resolveServices(options, compose, { folder, forwarded }) : null;
+  const customizations = customizationsOf(merged);
   return {
     image,
     imageEnv: image ? image.env : await baseEnvironment(options),
@@ -140,27 +161,30 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
     users,
     resources,
     folder,
+    serviceImages: services?.images ?? [],
     definition: {
       path: file.path,
       source: file.source,
       user: users.remoteUser,
-      containerEnv: { ...merged.containerEnv },
+      containerEnv: { ...compose?.plan.workspace.environment, ...merged.containerEnv },
       remoteEnv: { ...merged.remoteEnv },
       userEnvProbe: merged.userEnvProbe ?? "loginInteractiveShell",
       steps: lifecyclePlan(merged).steps.filter(({ runsIn, tasks }) => runsIn === "machine" && tasks.length > 0),
       entrypoints: merged.entrypoints,
-      folders: mounts.filter(({ type }) => type !== "bind").map(({ target }) => target),
-      ports: merged.forwardPorts.flatMap((entry) => {
-        const port = parseForwardedPort(entry);
-        return port.host === "localhost" ? [{ port: port.port, label: attributesOf(merged, port).label ?? null }] : [];
-      }),
-      dotfiles: customizationsOf(merged).dotfiles ?? null,
-      egress: customizationsOf(merged).egress?.allow ?? [],
+      folders: [...mounts, ...(compose?.plan.workspace.mounts ?? [])]
+        .filter(({ type }) => type !== "bind")
+        .map(({ target }) => target),
+      ports: portRulesOf(merged, config, customizations),
+      services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
+      vscode: vscodeOf(merged),
+      dotfiles: customizations.dotfiles ?? null,
+      egress: customizations.egress?.allow ?? [],
       notes: [
-        ...(file.dockerfile?.notes ?? []),
+        ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
         ...notes,
-        ...notesOf(merged, mounts),
+        ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
+        ...unlocked(file, order),
       ],
       problem: null,
     },
@@ -171,9 +195,15 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
  * Where the repository is to lie. What opens a folder inside of it opens all of it here; what opens another one, without
  * saying what is mounted there, has it there.
  */
-function placeOf(config: DevcontainerConfig, owner: VariableOwner): { folder: string; notes: string[] } {
-  const { folder, mount } = workspaceOf(config, { ...variablesOf(owner), defaultFolder: owner.folder });
-  const place = posix.normalize(mount?.target ?? (folder.startsWith(`${owner.folder}/`) ? owner.folder : folder));
+function placeOf({ config, compose }: DefinitionFile, owner: VariableOwner): { folder: string; notes: string[] } {
+  const mounted = compose && composeFolder(compose.plan, owner.folder);
+  // Without a folder Compose opens all of the machine; here it is the repository that is opened.
+  const workspaceFolder = config.workspaceFolder ?? (compose ? (mounted ?? owner.folder) : undefined);
+  const written = workspaceFolder === undefined ? config : { ...config, workspaceFolder };
+  const { folder, mount } = workspaceOf(written, { ...variablesOf(owner), defaultFolder: owner.folder });
+  const isInside = (outer: string) => folder === outer || folder.startsWith(`${outer}/`);
+  const around = [mounted, owner.folder].find((outer) => outer !== undefined && isInside(outer));
+  const place = posix.normalize(mount?.target ?? around ?? folder);
   const opened = posix.normalize(folder);
   if (systemFolders.has(place.replace(/(.)\/$/, "$1")) || !place.startsWith("/")) {
     throw new DormouseError(
@@ -186,12 +216,69 @@ function placeOf(config: DevcontainerConfig, owner: VariableOwner): { folder: st
   return { folder: place.replace(/(.)\/$/, "$1"), notes };
 }
 
+/** Of a service: built, or asked for under its name. What is wrong with the name is told where it stands. */
+async function resolveServiceImage(
+  options: ResolveOptions,
+  compose: ComposeSource,
+  { name, image }: ComposeService,
+): Promise<ResolvedImage> {
+  const build = compose.builds.get(name);
+  if (build) return await options.buildImage(build);
+  const reference = image ?? "";
+  options.onProgress({ step: "image", message: `Asking for the image ${reference} of the service ${name}` });
+  const found = remote(options.host.calls.images.resolve({ reference }, { signal: options.signal }));
+  const resolved = await found.catch((caught: unknown) => {
+    const error = DormouseError.from(caught);
+    if (options.signal.aborted || error.code === "unavailable") throw error;
+    const place = compose.imagePlace(name);
+    throw fileError(place, `${place.file}:${place.line}: service ${name}: ${error.message}`);
+  });
+  return { ...resolved, exact: `${withoutTag(reference)}@${resolved.digest}` };
+}
+
+async function resolveServices(
+  options: ResolveOptions,
+  compose: ComposeSource,
+  place: { folder: string; forwarded: readonly { host: string; port: number }[] },
+): Promise<Services & { images: string[] }> {
+  const { plan } = compose;
+  const images = new Map<string, string>();
+  for (const service of plan.services) {
+    images.set(service.name, (await resolveServiceImage(options, compose, service)).exact);
+  }
+  return {
+    runs: serviceRuns(plan, place).map((run) => ({ ...run, image: serviceImageName(images.get(run.name) ?? "") })),
+    awaited: plan.workspace.dependsOn,
+    hosts: hostsOfWorkspace(plan),
+    images: [...new Set(images.values())].sort(),
+  };
+}
+
+/** A command that only keeps a container alive; a machine lives without. */
+const idleCommand = /^$|\b(sleep|tail|while|cat|bash|sh)\b/;
+
+/** What the workspace's own service says and a machine does not do. */
+function workspaceNotes({ plan: { workspace } }: ComposeSource, folder: string): string[] {
+  const { name, command, entrypoint, mounts } = workspace;
+  const words = [...(entrypoint ?? []), ...(command ?? [])].join(" ");
+  const others = mounts.filter(({ type, source }) => {
+    const path = type === "bind" && source !== null ? posix.resolve(folder, source) : folder;
+    return path !== folder && !folder.startsWith(path === "/" ? path : `${path}/`);
+  });
+  return [
+    ...(idleCommand.test(words) ? [] : [`service ${name}: its command is not run: it is the workspace`]),
+    ...others.map(
+      ({ target }) => `service ${name}: nothing is mounted at ${target}: the repository lies in its folder`,
+    ),
+  ];
+}
+
 async function resolveImage(
   { host, owner, onProgress, signal }: ResolveOptions,
   written: string,
 ): Promise<ResolvedImage> {
   // The one property of these that decides what is pulled may have variables too.
-  const reference = substituteImage(written, owner);
+  const reference = substituteLocal(written, variablesOf(owner));
   onProgress({ step: "image", message: `Asking for the image ${reference}` });
   const image = await remote(host.calls.images.resolve({ reference }, { signal }));
   return { ...image, exact: `${withoutTag(reference)}@${image.digest}` };
@@ -204,12 +291,6 @@ async function baseEnvironment({ guest, signal }: ResolveOptions): Promise<Recor
     .toString("utf8")
     .matchAll(/^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/gm);
   return Object.fromEntries([...lines].map(([, name = "", value = ""]) => [name, value]));
-}
-
-function substituteImage(written: string, owner: VariableOwner): string {
-  return written.replace(/\$\{localEnv:([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}/g, (_, name: string, fallback = "") =>
-    owner.env[name] !== undefined ? owner.env[name] : fallback,
-  );
 }
 
 /** The repository of a reference: what stands before tag and digest. */
@@ -233,8 +314,15 @@ interface Fetched extends FeatureContents {
   files: FeatureFile[];
 }
 
-async function orderFeatures(
-  options: ResolveOptions,
+/** What features are found with. */
+export type FeatureOptions = Pick<ResolveOptions, "host" | "file" | "defaultNamespace" | "onProgress" | "signal">;
+
+/**
+ * The features of a definition in the order of their installation, fetched: as its lock file holds them, if it has one.
+ * @throws DormouseError naming the feature that is wrong, cannot be had, or is not what the lock file says.
+ */
+export async function orderFeatures(
+  options: FeatureOptions,
 ): Promise<{ node: FeatureNode; digest: string; files: FeatureFile[] }[]> {
   const { file, defaultNamespace } = options;
   const { features = {}, overrideFeatureInstallOrder = [] } = file.config;
@@ -260,7 +348,7 @@ async function orderFeatures(
   });
 }
 
-async function fetchFeature(options: ResolveOptions, reference: FeatureReference): Promise<Fetched> {
+async function fetchFeature(options: FeatureOptions, reference: FeatureReference): Promise<Fetched> {
   const { host, file, onProgress, signal } = options;
   if (reference.kind === "local") {
     const local = file.localFeatures.get(reference.text);
@@ -332,22 +420,36 @@ async function fitResources(
 }
 
 /** A volume is a folder of the machine's own drive; nothing of a host can be mounted. */
-function notesOf(merged: MergedConfig, mounts: readonly Mount[]): string[] {
+function notesOf({ runArgs = [] }: DevcontainerConfig, merged: MergedConfig, mounts: readonly Mount[]): string[] {
   const binds = mounts.filter(({ type }) => type === "bind");
   return [
     ...binds.map(({ target }) => `mounts: nothing is mounted at ${target}: a machine has no folder of its host's`),
+    ...(runArgs.length === 0
+      ? []
+      : [`runArgs: not used (${runArgs.join(" ")}): a machine is started by no container tool`]),
     ...(merged.initializeCommand === undefined
       ? []
       : ["initializeCommand: not run: it is meant for the host, which runs no command of a repository"]),
   ];
 }
 
+/** A lock file that says nothing of a feature lets it be another one tomorrow. */
+function unlocked({ lockfile }: DefinitionFile, order: readonly { node: FeatureNode }[]): string[] {
+  if (!lockfile) return [];
+  const nodes = order.map(({ node }) => node);
+  const missing = compareLockfile(lockfile, nodes).filter(({ kind }) => kind === "missing");
+  return missing.map(({ message }) => `features: ${message}; dormouse devcontainer lock adds it`);
+}
+
 /** A definition may say which variables its repository works with; their values come with the workspace. */
 function missingSecrets({ secrets = {} }: DevcontainerConfig, { env }: VariableOwner): string[] {
   return Object.entries(secrets)
     .filter(([name]) => env[name] === undefined)
-    .map(([name, { description }]) => {
-      const what = description ? ` (${description.trim().replace(/\s+/g, " ").replace(/\.$/, "")})` : "";
+    .map(([name, { description = "", documentationUrl = "" }]) => {
+      const said = [description.trim().replace(/\s+/g, " ").replace(/\.$/, ""), documentationUrl.trim()].filter(
+        Boolean,
+      );
+      const what = said.length > 0 ? ` (${said.join("; ")})` : "";
       return `secrets: ${name}${what} is recommended and not set: create the workspace with -e ${name}=…`;
     });
 }

@@ -12,8 +12,8 @@ export interface TemplateBaker {
   /**
    * Makes a running workspace the next version of a template and deletes it. Its machine is booted anew first: nothing that
    * was in its memory, such as a password that a git server was shown, is in the template.
-   * @throws DormouseError `failed_precondition` for a workspace that was created with an environment, `permission_denied`
-   *   for somebody else's template.
+   * @throws DormouseError `failed_precondition` for a workspace that was created with an environment or that has somebody's
+   *   personal set-up in it, `permission_denied` for somebody else's template.
    */
   bake(actor: Actor, request: { name: string; workspace: string }): Promise<Template>;
   /** All versions, or one. @throws DormouseError `not_found`, `permission_denied`. */
@@ -24,7 +24,7 @@ export interface TemplateBaker {
 export function templateBaker(options: {
   store: TemplateStore;
   host: HostConnection;
-  workspaces: Pick<WorkspaceService, "running" | "delete">;
+  workspaces: Pick<WorkspaceService, "running" | "delete" | "keepImpersonal">;
   log: Logger;
 }): TemplateBaker {
   const { store, host, workspaces, log } = options;
@@ -54,6 +54,13 @@ export function templateBaker(options: {
             "bake from one without; the workspaces that start from the template are given theirs",
         );
       }
+      if (!(await workspaces.keepImpersonal(row))) {
+        throw new DormouseError(
+          "failed_precondition",
+          `workspace ${row.name} has your personal set-up in it (dotfiles, shell or git identity): bake from one that was ` +
+            "created as a prebuild; whoever starts from the template is given their own",
+        );
+      }
       const { id: workspaceId, generation, vcpus, memoryMib, diskGib, repository, ref, folder } = row;
       await remote(host.calls.machines.restart({ workspaceId, generation }));
       const taken = { workspaceId, generation, reason: "fork" as const, name: `template ${name}` };
@@ -70,6 +77,7 @@ export function templateBaker(options: {
         hasRepository: repository !== null,
         isPrebuild: false,
         carried: false,
+        attached: null,
       };
       const template = { name, ownerId: actor.userId, workspaceId, snapshotId: snapshot.id };
       const version = await store.add({ ...template, definition, repository, ref, folder });

@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
+import type { Duplex } from "node:stream";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import {
@@ -10,7 +12,9 @@ import {
   type FeatureSource,
   guestContract,
   hostContract,
+  type ListeningPort,
   type MachineInfo,
+  machineAwayHeader,
   type SnapshotInfo,
   type SnapshotRef,
 } from "@dormouse/contract";
@@ -27,6 +31,8 @@ export interface SimulatedHost extends AsyncDisposable {
   snapshots: Map<string, SnapshotInfo[]>;
   /** Commands that were sent to machines. */
   executed: string[];
+  /** The environments of commands that were started, in order. */
+  environments: Record<string, string>[];
   /** What machines were created with, in order. */
   created: MachineOrder[];
   /** Policies that machines were given while they ran, in order. */
@@ -46,6 +52,8 @@ export interface SimulatedHost extends AsyncDisposable {
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
+    /** What listens in every machine. */
+    ports: ListeningPort[];
     /** What the next snapshots say of the repository. */
     git?: SnapshotInfo["git"];
   };
@@ -64,6 +72,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const snapshots = new Map<string, SnapshotInfo[]>();
   const watchers = new Set<(machine: MachineInfo) => void>();
   const executed: string[] = [];
+  const environments: Record<string, string>[] = [];
   const created: MachineOrder[] = [];
   const egress: SimulatedHost["egress"] = [];
   const refusalWatchers = new Set<(refusal: { workspaceId: string; refusal: EgressRefusal }) => void>();
@@ -72,7 +81,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const features = new Map<string, object>();
   const fetched: FeatureSource[] = [];
   let snapshotCount = 0;
-  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64 };
+  const behaviour: SimulatedHost["behaviour"] = { vcpus: 64, ports: [] };
 
   const tell = (machine: MachineInfo) => {
     machines.set(machine.workspaceId, machine);
@@ -284,7 +293,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         const id = input.kind === "registry" ? input.id : input.url;
         const metadata = features.get(id);
         if (metadata === undefined) throw new DormouseError("not_found", `there is no feature ${id}`);
-        const digest = (input.kind === "registry" && input.digest) || `sha256:${"1".repeat(64)}`;
+        const digest = (input.kind === "registry" && input.digest) || featureDigest(id);
         const content = Buffer.from(JSON.stringify(metadata)).toString("base64");
         return { digest, files: [{ path: "devcontainer-feature.json", mode: 0o644, content }] };
       }),
@@ -324,6 +333,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       start: guest.exec.start.handler(({ input }) => {
         const line = [input.command].flat().join(" ");
         executed.push(`${input.user ?? "nobody"} in ${input.cwd ?? "nowhere"}: ${line}`);
+        environments.push(input.env ?? {});
         const processId = `p-${executed.length}`;
         ended.set(processId, Number(/exit (\d+)$/.exec(line)?.[1] ?? 0));
         return { processId, pid: 1, command: input.command, startedMs: Date.now(), exitCode: null };
@@ -351,12 +361,17 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         files.set(input.path, Buffer.from(input.content, "base64").toString("utf8"));
         return entryOf(files, input.path);
       }),
+      makeDirectory: guest.files.makeDirectory.handler(({ input }) => {
+        executed.push(`mkdir ${input.path}`);
+        return entryOf(files, input.path);
+      }),
       remove: guest.files.remove.handler(({ input }) => {
         for (const path of files.keys())
           if (path === input.path || path.startsWith(`${input.path}/`)) files.delete(path);
         return {};
       }),
     },
+    ports: { list: guest.ports.list.handler(() => ({ ports: behaviour.ports })) },
     git: {
       clone: guest.git.clone.handler(async function* ({ input, context }) {
         await behaviour.before?.("clone", context.workspaceId);
@@ -396,6 +411,23 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => response.destroy(error as Error));
   });
+  // A machine's ports are those of this machine.
+  server.on("upgrade", (request, socket: Duplex) => {
+    const [, workspaceId = "", port] = /^\/machines\/([^/]+)\/guest\/port\/(\d+)$/.exec(request.url ?? "") ?? [];
+    socket.on("error", () => socket.destroy());
+    if (request.headers.authorization !== `Bearer ${token}`) return void socket.destroy();
+    if (machines.get(workspaceId)?.state !== "running") {
+      socket.end(`HTTP/1.1 503 Away\r\n${machineAwayHeader}: 1\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
+    const behind = connect({ host: "127.0.0.1", port: Number(port), allowHalfOpen: true });
+    behind.on("error", () => socket.destroy());
+    behind.once("connect", () => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n");
+      behind.pipe(socket).pipe(behind);
+    });
+    socket.once("close", () => behind.destroy());
+  });
   server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");
   return {
@@ -404,6 +436,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     machines,
     snapshots,
     executed,
+    environments,
     created,
     egress,
     refuse(workspaceId, refusal) {
@@ -421,6 +454,11 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       await closed;
     },
   };
+}
+
+/** What a feature's contents come to, which its id stands for here. */
+export function featureDigest(id: string): string {
+  return `sha256:${createHash("sha256").update(id).digest("hex")}`;
 }
 
 function entryOf(files: ReadonlyMap<string, string>, path: string) {

@@ -5,6 +5,7 @@ import type { RepositoryKey } from "../definitions/build-store.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions, Guess } from "../definitions/definitions.ts";
 import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
+import { stepsOfMachine } from "../definitions/steps.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { TemplateRow } from "../templates/store.ts";
 import type { RepositoryUrl } from "./repository-url.ts";
@@ -69,7 +70,7 @@ function ofBaked(input: Input, baked: TemplateRow, repository: RepositoryUrl | u
   const own = { ...definition, template: { name, version }, isPrebuild: input.prebuild };
   if (baked.repository === null) {
     // What is a person's own has still to be done.
-    const isComplete = own.steps.every(({ hook }) => own.done.includes(hook)) && !hasDotfilesToBring(own);
+    const isComplete = stepsOfMachine(own).every(({ hook }) => own.done.includes(hook)) && !hasDotfilesToBring(own);
     return {
       repository: repository?.url ?? null,
       ref: input.ref ?? null,

@@ -1,11 +1,14 @@
 import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
-import type { MachineInfo, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import type { MachineInfo, PersonalSetup, SnapshotRef, WorkspaceState } from "@dormouse/contract";
+import { hasAnything, type PersonalSetups } from "../accounts/personal-setups.ts";
 import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
-import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
+import { proposedDotfiles } from "../definitions/dotfiles.ts";
+import { backgroundOf, hasAttachSteps } from "../definitions/steps.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
+import { createBackground } from "./background.ts";
 import type { Changes } from "./changes.ts";
 import { type Credential, cloneRepository } from "./clone.ts";
 import type { Meter } from "./meter.ts";
@@ -47,6 +50,11 @@ export interface Engine {
   recover(row: OwnedRow): Promise<OwnedRow | undefined>;
   /** Gives up the step that is under way, because the row says something else by now. */
   interrupt(id: string): void;
+  /**
+   * A tool attaches to a running workspace: what its definition has for that is run in the background, after whatever is
+   * still run there. False when there is nothing to run.
+   */
+  attach(row: OwnedRow): boolean;
   /** Kept in memory only, until the repository is there. */
   lendCredential(id: string, credential: Credential): void;
   /** Interrupts everything and waits until it stands still. */
@@ -67,6 +75,7 @@ interface Drive {
 /** Makes the {@link Engine} for one host. */
 export function createEngine(options: {
   store: WorkspaceStore;
+  personalSetups: Pick<PersonalSetups, "of">;
   definitions: Definitions;
   templates: Pick<TemplateStore, "isMadeOf">;
   policies: Pick<EgressPolicies, "of" | "forget">;
@@ -77,10 +86,13 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, definitions, templates, policies, host, changes, view, meter, sightings, log } = options;
+  const { store, personalSetups, definitions, templates, policies, host, changes, view, meter, sightings, log } =
+    options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
-  const background = new Map<AbortController, Promise<void>>();
+  const background = createBackground(log);
+  /** Workspaces in which the steps of a tool are about to be run. */
+  const attaching = new Set<string>();
   let stopped = false;
 
   /** The last reading of a machine that stops running: what came since the last minute's. */
@@ -135,7 +147,10 @@ export function createEngine(options: {
   async function startMachine(row: OwnedRow, signal: AbortSignal) {
     const machine = await createMachine(row, sourceOf(row), signal);
     const isReady = row.prepared && !row.definition?.carried;
-    return transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    const started = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
+    // A machine that booted has nothing of what ran in it before.
+    if (started?.state === "running") runInBackground(started, { startsServices: true });
+    return started;
   }
 
   /** What the workspace had before, if it had a machine, is given up first; its timeline is kept. */
@@ -164,6 +179,8 @@ export function createEngine(options: {
     return transition(row, "creating", {
       generation: row.generation + 1,
       definition: { ...definition, carried: true },
+      // What is a person's own was in the other machine.
+      personalSetup: row.personalSetup === "brought" ? "wanted" : row.personalSetup,
       folder,
       ...definition.start?.resources,
     });
@@ -210,27 +227,59 @@ export function createEngine(options: {
     return running;
   }
 
-  /** Steps that nobody waits for. Each is begun once: whether it got to its end cannot be known after a restart of control. */
-  function runInBackground(row: OwnedRow) {
+  /**
+   * What nobody waits for: services that do not run, the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
+   * its end cannot be known after a restart of control.
+   */
+  function runInBackground(row: OwnedRow, { startsServices = false } = {}) {
     const { definition } = row;
-    const left = definition?.steps.filter(({ blocking, hook }) => !blocking && !definition.done.includes(hook)) ?? [];
-    if (!definition || definition.isPrebuild || definition.problem) return;
-    const bringsDotfiles = hasDotfilesToBring(definition);
-    if (left.length === 0 && !bringsDotfiles) return;
-    const stop = new AbortController();
-    const work = async () => {
-      const names = [...left.map(({ hook }) => hook), ...(bringsDotfiles ? ["dotfiles" as const] : [])];
-      const begun = { ...definition, done: [...definition.done, ...names] };
-      await store.update(row.id, { definition: begun });
-      const { problem } = await definitions.runSteps(row, "background", stop.signal);
-      if (!problem) return;
-      const updated = await store.update(row.id, { definition: { ...begun, problem } });
-      if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
-    };
-    const done = work()
-      .catch((error: unknown) => log.info("steps were not run to their end", { workspaceId: row.id, error }))
-      .finally(() => background.delete(stop));
-    background.set(stop, done);
+    const names = definition ? backgroundOf(definition) : [];
+    const needsServices = startsServices && Boolean(definition?.services);
+    if (names.length === 0 && row.personalSetup !== "wanted" && !needsServices) return;
+    background.run(row.id, async (signal) => {
+      if (needsServices) await tellDefinition(row, { notes: await definitions.startServices(row, signal) });
+      const setup = row.personalSetup === "wanted" ? await takePersonalSetup(row) : null;
+      if (setup) await definitions.bringIdentity(row, setup, { isFirst: true, signal });
+      let dotfiles = setup?.dotfiles ?? null;
+      if (definition && names.length > 0) {
+        await store.patchDefinition(row, { done: [...definition.done, ...names] });
+        const { problem } = await definitions.runSteps(row, "background", signal);
+        if (problem) await tellDefinition(row, { problem });
+        else if (names.includes("dotfiles")) dotfiles ??= proposedDotfiles(definition, row);
+      }
+      if (!dotfiles) return;
+      await definitions.bringDotfiles(row, dotfiles, signal);
+      if (setup) await definitions.bringIdentity(row, setup, { isFirst: false, signal });
+    });
+  }
+
+  /** Null where there is none, or somebody else has decided meanwhile that none comes. */
+  async function takePersonalSetup({ id, ownerId }: OwnedRow): Promise<PersonalSetup | null> {
+    const setup = await personalSetups.of(ownerId);
+    const next = hasAnything(setup) ? "brought" : null;
+    return (await store.decidePersonalSetup(id, next)) && next ? setup : null;
+  }
+
+  /** Writes what came of steps, unless the machine in which they ran is no longer the workspace's, and tells it. */
+  async function tellDefinition(row: OwnedRow, patch: Partial<Definition>) {
+    const updated = await store.patchDefinition(row, patch);
+    if (updated) changes.publish(row.id, { type: "state", workspace: view(updated) });
+  }
+
+  function attach({ id, definition }: OwnedRow): boolean {
+    if (!definition || !hasAttachSteps(definition)) return false;
+    // Several pages that open at once are one tool: only what comes when the steps have begun has them run again.
+    if (attaching.has(id)) return true;
+    attaching.add(id);
+    background.run(id, async (signal) => {
+      attaching.delete(id);
+      // As what ran before has left it: after a step that failed, none that follows is run.
+      const row = await store.byId(id);
+      if (row?.state !== "running" || !row.definition || row.definition.problem) return;
+      const problem = await definitions.runAttachSteps(row, signal);
+      await tellDefinition(row, { attached: { at: new Date().toISOString(), problem } });
+    });
+    return true;
   }
 
   // One step per state that is not settled; each can be repeated, and gives the row it led to, if it could write it.
@@ -253,10 +302,12 @@ export function createEngine(options: {
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
           return createMachine(row, { snapshot: { workspaceId, id: restoreSnapshot } }, signal);
         });
-        return transition(row, row.prepared ? "running" : "failed", {
+        const woken = await transition(row, row.prepared ? "running" : "failed", {
           ...whenRunning(row, machine),
           ...(!row.prepared && { reason: "its repository was not brought in" }),
         });
+        if (woken?.state === "running") runInBackground(woken);
+        return woken;
       },
       async deleting(row, signal) {
         const keepSnapshots = await templates.isMadeOf(row.id);
@@ -373,14 +424,15 @@ export function createEngine(options: {
       return own.promise;
     },
     isDriven: (id) => drives.has(id),
+    attach,
     interrupt: (id) => drives.get(id)?.step.abort(new DormouseError("aborted", "something else was asked for")),
     lendCredential: (id, credential) => void credentials.set(id, credential),
     async stop() {
       stopped = true;
       const all = [...drives.values()];
       for (const { step } of all) step.abort(new DormouseError("unavailable", "control is stopping"));
-      for (const begun of background.keys()) begun.abort(new DormouseError("unavailable", "control is stopping"));
-      await Promise.allSettled([...all.map(({ promise }) => promise), ...background.values()]);
+      const ended = background.stop(new DormouseError("unavailable", "control is stopping"));
+      await Promise.allSettled([...all.map(({ promise }) => promise), ended]);
     },
   };
 }

@@ -28,8 +28,13 @@ export function* candidates(base: string): Generator<string> {
   for (;;) yield withEnd(base, randomEnd());
 }
 
-function withEnd(base: string, end: string): string {
-  return `${base.slice(0, limits.workspaceNameLength - end.length - 1).replace(/-+$/, "")}-${end}`;
+/** The name with letters behind it that nobody guesses or has had, of at most `length` characters. */
+export function withRandomEnd(name: string, length: number): string {
+  return withEnd(name, randomEnd(), length);
+}
+
+function withEnd(base: string, end: string, length: number = limits.workspaceNameLength): string {
+  return `${base.slice(0, length - end.length - 1).replace(/-+$/, "")}-${end}`;
 }
 
 function randomEnd(): string {

@@ -4,8 +4,10 @@ import {
   createWorkspace,
   type ExecResult,
   type execRequest,
+  type FeatureLock,
   type ForkResult,
   type forkWorkspace,
+  type lockFeatures,
   type rebuildWorkspace,
   type Snapshot,
   type SnapshotInfo,
@@ -18,9 +20,11 @@ import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
+import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { PortAddresses } from "../ports/addresses.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import { beginningOf } from "./beginning.ts";
 import type { Changes } from "./changes.ts";
@@ -78,6 +82,20 @@ export interface WorkspaceService {
    * the repository's folder is what the definition makes of it.
    */
   rebuild(actor: Actor, reference: string, request: z.output<typeof rebuildWorkspace>): Promise<Workspace>;
+  /** Sees to it that nothing personal is in a workspace or comes into it; false when it is there already. */
+  keepImpersonal(row: OwnedRow): Promise<boolean>;
+  /**
+   * Writes the lock file of its repository's definition, or tells what it would write.
+   * @throws DormouseError `not_found` without a definition; naming the feature that is not what the lock file says.
+   */
+  lockFeatures(
+    actor: Actor,
+    reference: string,
+    request: z.output<typeof lockFeatures>,
+    signal?: AbortSignal,
+  ): Promise<FeatureLock>;
+  /** A tool attaches, and wakes it if it sleeps: whether something is run for it, in the background. */
+  attach(actor: Actor, reference: string): Promise<{ runs: boolean }>;
   exec(
     actor: Actor,
     reference: string,
@@ -85,9 +103,15 @@ export interface WorkspaceService {
     signal?: AbortSignal,
   ): Promise<ExecResult>;
   logs(actor: Actor, reference: string): Promise<{ transitions: Transition[]; console: string; setup: string }>;
+  /** What a service that runs beside the workspace wrote last. @throws DormouseError `not_found` when there is none. */
+  serviceLog(actor: Actor, reference: string, service: string, signal?: AbortSignal): Promise<string>;
   events(actor: Actor, reference: string, signal?: AbortSignal): AsyncGenerator<WorkspaceEvent, void>;
   /** The workspace when it runs, woken first if it sleeps. */
   running(actor: Actor, reference: string): Promise<OwnedRow>;
+  /** The same for one that whoever asks may use. */
+  awake(row: OwnedRow): Promise<OwnedRow>;
+  /** The workspace as it is. */
+  find(actor: Actor, reference: string): Promise<OwnedRow>;
 }
 
 /** What the platform does unless a workspace says otherwise. */
@@ -99,17 +123,18 @@ const unpushedTimeoutMs = 10_000;
 export function workspaceService(options: {
   store: WorkspaceStore;
   engine: Engine;
-  definitions: Pick<Definitions, "guess">;
+  definitions: Pick<Definitions, "guess" | "lock">;
   logs: Pick<SetUpLogs, "read">;
   policies: Pick<EgressPolicies, "inherit">;
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
   quota: Quota;
+  addresses: PortAddresses;
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, definitions, logs, policies, host, changes, templates, quota, view, log } = options;
+  const { store, engine, definitions, logs, policies, host, changes, templates, quota, addresses, view, log } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -155,6 +180,8 @@ export function workspaceService(options: {
       hibernateAfterSeconds:
         input.hibernateAfterSeconds === undefined ? defaultHibernateAfterSeconds : input.hibernateAfterSeconds,
       deleteAfterSeconds: input.deleteAfterSeconds ?? null,
+      // What becomes a template is everybody's.
+      personalSetup: input.prebuild ? null : "wanted",
     };
     const base = repository ? nameAfter(repository.name) : (from.baked?.name ?? randomName());
     const inserted = await insertNamed(actor, input.name, base, row);
@@ -173,10 +200,12 @@ export function workspaceService(options: {
     return await inserting.run(actor.userId, async () => {
       await quota.check(actor.userId, "workspace");
       const owner = { userId: actor.userId, email: actor.email };
-      if (wanted !== undefined) return await store.insert({ ...row, name: wanted }, owner);
+      const insert = async (name: string) =>
+        store.insert({ ...row, name, address: await addresses.take(actor.userId, name) }, owner);
+      if (wanted !== undefined) return await insert(wanted);
       for (const name of candidates(base)) {
         try {
-          return await store.insert({ ...row, name }, owner);
+          return await insert(name);
         } catch (error) {
           if (DormouseError.from(error).code !== "already_exists") throw error;
         }
@@ -185,8 +214,8 @@ export function workspaceService(options: {
     });
   }
 
-  async function running(actor: Actor, reference: string): Promise<OwnedRow> {
-    let row = await find(actor, reference);
+  async function awake(seen: OwnedRow): Promise<OwnedRow> {
+    let row = seen;
     // One that is falling asleep has to fall asleep before it can wake.
     for (let attempt = 0; attempt < 3 && row.state !== "running"; attempt++) {
       if (row.state === "hibernated") row = (await engine.wake(row)) ?? row;
@@ -197,6 +226,10 @@ export function workspaceService(options: {
     }
     if (row.state !== "running") throw notRunning(row);
     return row;
+  }
+
+  async function running(actor: Actor, reference: string): Promise<OwnedRow> {
+    return awake(await find(actor, reference));
   }
 
   async function snapshotsOf(workspaceId: string): Promise<SnapshotInfo[]> {
@@ -254,12 +287,12 @@ export function workspaceService(options: {
     let made: OwnedRow | undefined;
     try {
       const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
-      const { hibernateAfterSeconds, deleteAfterSeconds, definition } = parent;
+      const { hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup } = parent;
       made = await insertNamed(actor, name, parent.name, {
         id: createId("ws"),
         state: "creating",
         ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
-        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition },
+        ...{ hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup },
         // Nothing of the parent's environment is passed on: it may hold its owner's secrets.
         env: request.env ?? {},
         expiresAt: expiry(request.ttlSeconds),
@@ -281,6 +314,8 @@ export function workspaceService(options: {
 
   return {
     running,
+    awake,
+    find,
     async create(actor, rawInput, signal) {
       const input = createWorkspace.parse(rawInput);
       const template = await templates.get(input.template);
@@ -318,6 +353,8 @@ export function workspaceService(options: {
         ...(patch.name !== undefined && { name: patch.name }),
         ...(patch.ttlSeconds !== undefined && { expiresAt: expiry(patch.ttlSeconds) }),
         ...(patch.hibernateAfterSeconds !== undefined && { hibernateAfterSeconds: patch.hibernateAfterSeconds }),
+        ...(patch.wakeOn?.http !== undefined && { wakeOnHttp: patch.wakeOn.http }),
+        ...(patch.wakeOn?.webSocket !== undefined && { wakeOnWebSocket: patch.wakeOn.webSocket }),
         ...(patch.deleteAfterSeconds !== undefined && {
           deleteAfterSeconds: patch.deleteAfterSeconds,
           // From now on, as a time to live: what has slept for long already is not gone at once.
@@ -402,6 +439,16 @@ export function workspaceService(options: {
       for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
       return { snapshot: toSnapshot(snapshot), forks };
     },
+    async keepImpersonal({ id, personalSetup }) {
+      if (personalSetup === null || (await store.decidePersonalSetup(id, null))) return true;
+      return (await store.byId(id))?.personalSetup === null;
+    },
+    async lockFeatures(actor, reference, request, signal = new AbortController().signal) {
+      return await definitions.lock(await running(actor, reference), request, signal);
+    },
+    async attach(actor, reference) {
+      return { runs: engine.attach(await running(actor, reference)) };
+    },
     async exec(actor, reference, request, signal) {
       const row = await running(actor, reference);
       const { stdin, ...rest } = request;
@@ -436,6 +483,16 @@ export function workspaceService(options: {
         }),
       ]);
       return { transitions, console: text.text, setup: await logs.read(row.id) };
+    },
+    async serviceLog(actor, reference, service, signal) {
+      const row = await running(actor, reference);
+      const names = (row.definition?.services?.runs ?? []).map(({ name }) => name);
+      if (names.includes(service)) return await serviceLog(host.guest(row.id), service, signal);
+      const known = names.length === 0 ? "it has none" : `it has ${names.join(", ")}`;
+      throw new DormouseError(
+        "not_found",
+        `service is ${JSON.stringify(service)}: workspace ${row.name} has no such service; ${known}`,
+      );
     },
     async *events(actor, reference, signal) {
       const { id } = await find(actor, reference);

@@ -1,8 +1,9 @@
 import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
-import { and, asc, eq, getTableColumns, inArray, lte, ne, notInArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, inArray, isNotNull, isNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { transitions, users, workspaces } from "../database/schema.ts";
+import type { Definition } from "../definitions/definition.ts";
 import type { Metered } from "./meter.ts";
 import { assertTransition, settledStates } from "./states.ts";
 import type { OwnedRow, WorkspaceRow } from "./view.ts";
@@ -23,6 +24,7 @@ export type WorkspacePatch = Partial<
     | "vcpus"
     | "memoryMib"
     | "diskGib"
+    | "personalSetup"
   >
 >;
 
@@ -40,6 +42,8 @@ export interface WorkspaceStore {
   byId(id: string): Promise<OwnedRow | undefined>;
   /** By name or id, among those of the owner. */
   find(ownerId: string, reference: string): Promise<OwnedRow | undefined>;
+  /** By what stands for it in its ports' origins. */
+  byAddress(address: string): Promise<OwnedRow | undefined>;
   list(ownerId: string): Promise<OwnedRow[]>;
   /** Everybody's, as far as the reconciler looks at them. */
   all(): Promise<Overseen[]>;
@@ -61,10 +65,23 @@ export interface WorkspaceStore {
     patch: Partial<
       Pick<
         WorkspaceRow,
-        "name" | "expiresAt" | "hibernateAfterSeconds" | "deleteAfterSeconds" | "asleepSince" | "definition"
+        | "name"
+        | "expiresAt"
+        | "hibernateAfterSeconds"
+        | "deleteAfterSeconds"
+        | "asleepSince"
+        | "wakeOnHttp"
+        | "wakeOnWebSocket"
       >
     >,
   ): Promise<OwnedRow | undefined>;
+  /** Of the definition of a workspace that has still the same machine; undefined when it has another, or none. */
+  patchDefinition(
+    seen: Pick<WorkspaceRow, "id" | "generation">,
+    patch: Partial<Definition>,
+  ): Promise<OwnedRow | undefined>;
+  /** Writes what becomes of a personal set-up that is wanted; false when that is decided already, or none is. */
+  decidePersonalSetup(id: string, next: "brought" | null): Promise<boolean>;
   remove(id: string): Promise<void>;
   history(id: string): Promise<Transition[]>;
 }
@@ -103,6 +120,13 @@ export function workspaceStore(db: Database): WorkspaceStore {
       );
       // A name is free again while its last bearer is being deleted, and could in theory look like an id.
       return one(rows.filter((row) => row.id === reference)) ?? one((rows as OwnedRow[]).sort(deletingLast));
+    },
+    async byAddress(address) {
+      const { id } = workspaces;
+      const rows = await owned().where(
+        or(eq(workspaces.address, address), and(eq(id, address), isNull(workspaces.address))),
+      );
+      return one(rows);
     },
     async list(ownerId) {
       return (await owned().where(eq(workspaces.ownerId, ownerId)).orderBy(asc(workspaces.createdAt))) as OwnedRow[];
@@ -166,6 +190,23 @@ export function workspaceStore(db: Database): WorkspaceStore {
         await refusingTakenNames(patch.name, () => db.update(workspaces).set(patch).where(eq(workspaces.id, id)));
       }
       return byId(id);
+    },
+    async patchDefinition({ id, generation }, patch) {
+      const definition = sql`${workspaces.definition} || ${JSON.stringify(patch)}::jsonb`;
+      const rows = await db
+        .update(workspaces)
+        .set({ definition })
+        .where(and(eq(workspaces.id, id), eq(workspaces.generation, generation), isNotNull(workspaces.definition)))
+        .returning({ id: workspaces.id });
+      return rows.length === 0 ? undefined : await byId(id);
+    },
+    async decidePersonalSetup(id, next) {
+      const rows = await db
+        .update(workspaces)
+        .set({ personalSetup: next })
+        .where(and(eq(workspaces.id, id), eq(workspaces.personalSetup, "wanted")))
+        .returning({ id: workspaces.id });
+      return rows.length > 0;
     },
     async remove(id) {
       await db.delete(workspaces).where(and(eq(workspaces.id, id), eq(workspaces.state, "deleting")));

@@ -1,10 +1,13 @@
 import type { MachineInfo, Snapshot, SnapshotInfo, Workspace, WorkspaceState } from "@dormouse/contract";
+import { substituteLocal } from "@dormouse/devcontainer";
 import type { workspaces } from "../database/schema.ts";
-import type { Definition } from "../definitions/definition.ts";
+import { type Definition, type VariableOwner, variablesOf } from "../definitions/definition.ts";
+import { portsOf } from "../definitions/ports.ts";
 
 /** A workspace as it stands in the database. */
-export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env"> & {
+export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env" | "personalSetup"> & {
   state: WorkspaceState;
+  personalSetup: "wanted" | "brought" | null;
   env: Record<string, string>;
 };
 
@@ -15,7 +18,11 @@ export type OwnedRow = WorkspaceRow & { owner: string };
 export type WorkspaceView = (row: OwnedRow) => Workspace;
 
 /** What the API shows of a workspace; its environment stays inside. `machine` is what its host said last. */
-export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineInfo | undefined): Workspace {
+export function toWorkspace(
+  row: OwnedRow,
+  { publicUrl, portsDomain }: { publicUrl: string; portsDomain: string | null },
+  machine: MachineInfo | undefined,
+): Workspace {
   const isCurrent = machine?.generation === row.generation;
   return {
     id: row.id,
@@ -40,16 +47,25 @@ export function toWorkspace(row: OwnedRow, publicUrl: string, machine: MachineIn
       row.sourceWorkspace !== null && row.sourceSnapshot !== null
         ? { workspaceId: row.sourceWorkspace, id: row.sourceSnapshot }
         : null,
-    devcontainer: row.definition && toDevcontainer(row.definition),
+    devcontainer: row.definition && toDevcontainer(row.definition, row),
     // By id: a renamed workspace keeps its address.
     url: `${publicUrl}/w/${row.id}`,
+    wakeOn: { http: row.wakeOnHttp, webSocket: row.wakeOnWebSocket },
+    portUrl: portsDomain && `${new URL(publicUrl).protocol}//{port}--${addressOf(row)}.${portsDomain}`,
   };
 }
 
 /** Null when the repository has no definition. */
-function toDevcontainer({ path, problem, notes, ports, stage }: Definition): Workspace["devcontainer"] {
+function toDevcontainer(definition: Definition, owner: VariableOwner): Workspace["devcontainer"] {
+  const { path, problem, attached, notes, ports, stage } = definition;
+  const vscode = substituteLocal(definition.vscode, variablesOf(owner));
   if (stage === "open" || (path === null && !problem)) return null;
-  return { path, problem, notes, ports };
+  return { path, problem, attached, notes, ...portsOf(ports, owner), vscode };
+}
+
+/** What stands for a workspace in the names of its ports' origins. */
+export function addressOf({ id, address }: Pick<WorkspaceRow, "id" | "address">): string {
+  return address ?? id;
 }
 
 /** What the API shows of a snapshot. */

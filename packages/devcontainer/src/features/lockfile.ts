@@ -55,6 +55,19 @@ export function lockfileOf(nodes: readonly FeatureNode[]): Lockfile {
   return { features: Object.fromEntries(features) };
 }
 
+/**
+ * The lock file for features that were resolved. Entries that still hold stay as they are written, those of features that are
+ * not used any more go.
+ */
+export function updateLockfile(before: Lockfile | undefined, nodes: readonly FeatureNode[]): Lockfile {
+  const written = new Map(Object.entries(before?.features ?? {}).map((entry) => [lockKey(entry[0]), entry]));
+  const entries = Object.entries(lockfileOf(nodes).features).map(([feature, found]) => {
+    const kept = written.get(lockKey(feature));
+    return kept?.[1].integrity === found.integrity ? kept : ([feature, found] as const);
+  });
+  return { features: Object.fromEntries(entries) };
+}
+
 /** A lock file's text: the same for the same features, whatever order they came in. */
 export function formatLockfile({ features }: Lockfile): string {
   const sorted = Object.entries(features).toSorted(([a], [b]) => (a < b ? -1 : 1));

@@ -26,6 +26,7 @@ const patternWords: Readonly<Record<string, string>> = {
   "(^\\d+(-\\d+)?$)|(.+)": "a port, a range of ports or a regular expression",
   "^([0-9]+[smhd])+$": 'a time such as "45s", "90m", "1h30m" or "14d"',
   "^\\S+( \\S+){4}$": 'five fields with blanks between them, such as "0 3 * * 1"',
+  "^[a-zA-Z0-9._-]+$": "letters, digits, dots, hyphens and underscores",
   "^sha256:[0-9a-f]{64}$": "sha256: and 64 hexadecimal digits",
   "^[0-9]{1,5}$": "the number of a port",
   "^(\\*\\.)?[a-z0-9-]+(\\.[a-z0-9-]+)*(:[0-9]{1,5})?$":

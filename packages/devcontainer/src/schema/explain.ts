@@ -76,7 +76,9 @@ function severityOf(error: ErrorObject): Severity {
 }
 
 function namePatternOf({ parentSchema }: ErrorObject): string | undefined {
-  return Object.keys((parentSchema as SchemaNode | undefined)?.patternProperties ?? {})[0];
+  const patterns = Object.keys((parentSchema as SchemaNode | undefined)?.patternProperties ?? {});
+  // Names of this form may be anywhere in a Compose file, beside those that mean something.
+  return patterns.find((pattern) => pattern !== "^x-");
 }
 
 function describeUnknown(name: string, path: JsonPath, parentSchema: SchemaNode, options: ExplainOptions): string {

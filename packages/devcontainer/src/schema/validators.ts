@@ -1,4 +1,5 @@
 import { Ajv2019, type ErrorObject, type ValidateFunction } from "ajv/dist/2019.js";
+import composeSchema from "./compose.schema.json" with { type: "json" };
 import customizationsSchema from "./customizations.schema.json" with { type: "json" };
 import baseSchema from "./devcontainer.base.schema.json" with { type: "json" };
 import featureSchema from "./devcontainer-feature.schema.json" with { type: "json" };
@@ -92,6 +93,13 @@ export const lockfileValidator: Validator = createValidator({
   properties: { features: { type: "object", additionalProperties: lockedFeature } },
   required: ["features"],
   additionalProperties: false,
+});
+
+/** Validates a Compose file. Its schema is of an earlier draft, of which it uses nothing that has changed since. */
+export const composeValidator: Validator = createValidator({
+  ...composeSchema,
+  $schema: undefined,
+  $id: undefined,
 });
 
 /** Validates `customizations.dormouse`. */

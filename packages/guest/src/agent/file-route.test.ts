@@ -22,7 +22,7 @@ const get = (path: string, range?: string) =>
 const put = (path: string, body: string | Uint8Array<ArrayBuffer>) =>
   fetch(url(path), { method: "PUT", body, headers: headers() });
 
-const sizeMib = 1024;
+const sizeMib = 256;
 
 describe("the file route", () => {
   it("streams large files both ways in bounded memory, and replaces the old one only at the end", async () => {

@@ -2,8 +2,19 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ListeningPort } from "@dormouse/contract/guest-schemas";
 
-const pollMs = 1000;
+/** What begins to listen is told within a second, also when the look itself takes a while. */
+const pollMs = 700;
 const listenState = "0A";
+
+/** Enough to tell programs apart. */
+const commandLineLength = 1024;
+
+/** Whose a socket is. */
+interface Owner {
+  pid: number;
+  process: string | null;
+  commandLine: string | null;
+}
 
 interface Listener {
   port: number;
@@ -15,12 +26,12 @@ interface Listener {
 export type PortService = ReturnType<typeof createPortService>;
 
 /**
- * Looks at the kernel's tables, once a second and only while somebody watches.
+ * Looks at the kernel's tables, more than once a second and only while somebody watches.
  * @param root whose processes are looked at for a port's owner.
  * @param isOwn says which sockets are the agent's and are left out.
  */
 export function createPortService(root: string, isOwn: (port: number, address: string) => boolean) {
-  const owners = new Map<string, { pid: number; process: string | null }>();
+  const owners = new Map<string, Owner>();
 
   const list = (): ListeningPort[] => {
     const listeners = readListeners().filter(({ port, address }) => !isOwn(port, address));
@@ -33,8 +44,8 @@ export function createPortService(root: string, isOwn: (port: number, address: s
       const known = ports.get(port);
       // One entry a port: of several sockets the one that listens most widely.
       if (known && width(known.address) >= width(address)) continue;
-      const owner = owners.get(inode);
-      ports.set(port, { port, address, pid: owner?.pid ?? null, process: owner?.process ?? null });
+      const { pid = null, process = null, commandLine = null } = owners.get(inode) ?? {};
+      ports.set(port, { port, address, pid, process, commandLine });
     }
     return [...ports.values()].sort((a, b) => a.port - b.port);
   };
@@ -93,11 +104,7 @@ function addressOf(hex: string): string {
 
 const mappedPrefix = Buffer.from("00000000000000000000ffff", "hex");
 
-function findOwners(
-  root: string,
-  inodes: Set<string>,
-  owners: Map<string, { pid: number; process: string | null }>,
-): void {
+function findOwners(root: string, inodes: Set<string>, owners: Map<string, Owner>): void {
   for (const name of readdirSync(`${root}/proc`)) {
     if (inodes.size === 0) return;
     if (!/^\d+$/.test(name)) continue;
@@ -106,7 +113,9 @@ function findOwners(
         const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`${root}/proc/${name}/fd/${fd}`))?.[1];
         if (!inode || !inodes.delete(inode)) continue;
         const comm = readFileSync(`${root}/proc/${name}/comm`, "utf8").trim();
-        owners.set(inode, { pid: Number(name), process: comm || null });
+        const words = readFileSync(`${root}/proc/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
+        const commandLine = words.slice(0, commandLineLength) || null;
+        owners.set(inode, { pid: Number(name), process: comm || null, commandLine });
       }
     } catch {
       // The process, or that descriptor of it, has gone meanwhile.

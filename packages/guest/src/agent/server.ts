@@ -7,6 +7,7 @@ import { RPCHandler as ChannelHandler } from "@orpc/server/ws";
 import { type WebSocket, WebSocketServer } from "ws";
 import { createCallHandler, maxMessageBytes } from "./calls.ts";
 import { serveFile } from "./file-route.ts";
+import { joinPort, portOf, portUpgrade } from "./port-route.ts";
 import { createRouter, type Services } from "./router.ts";
 import { convertErrors } from "./rpc-errors.ts";
 import type { Session } from "./session.ts";
@@ -80,9 +81,14 @@ export function createAgentServer({ session, services, logger }: ServerOptions) 
   });
 
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const port = request.headers.upgrade === portUpgrade ? portOf(pathOf(request)) : undefined;
+    // A client that resets instead of reading what it is told must not end the agent.
+    socket.on("error", () => socket.destroy());
+    if (port !== undefined && isAuthorized(request, session)) {
+      void joinPort(port, socket, head);
+      return;
+    }
     if (pathOf(request) !== "/channel" || !isAuthorized(request, session)) {
-      // A client that resets instead of reading this must not end the agent.
-      socket.on("error", () => socket.destroy());
       socket.end("HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
       return;
     }

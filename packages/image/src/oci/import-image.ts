@@ -1,10 +1,11 @@
-import { access, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
-import { type BuildContext, defaultCacheDir } from "../cache.ts";
+import { run } from "@dormouse/base/node";
+import { type BuildContext, cached, defaultCacheDir } from "../cache.ts";
 import { checkImageManifest, digestOf, parseImageConfig, parseManifest } from "./manifest.ts";
-import { imageFile, imageHash, type PullLimits, packImage } from "./pack-image.ts";
-import type { PulledImage } from "./pull-image.ts";
+import { deadlineSignal, defaultLimits, imageFile, imageHash, type PullLimits, packImage } from "./pack-image.ts";
+import { type PulledImage, writeFlatLayout } from "./pull-image.ts";
 import { copyArchiveToLayout, inspectArchive } from "./skopeo.ts";
 
 /** An image that was built here; no registry knows it. */
@@ -62,4 +63,28 @@ export async function findBuiltImage(digest: string, context: BuildContext = {})
   } catch (cause) {
     throw new DormouseError("not_found", `this host has not built the image ${digest}`, { cause });
   }
+}
+
+/**
+ * Such an image for machines to unpack, see `pullFlattened`. It is taken out of what machines have as their root.
+ * @returns the layout's folder.
+ */
+export async function flattenBuilt(image: BuiltImage, context: BuildContext & PullLimits = {}): Promise<string> {
+  const { timeoutMs } = { ...defaultLimits, ...context };
+  const name = "the image that was built";
+  const build = async (folder: string) => {
+    using deadline = deadlineSignal(name, timeoutMs, context.signal);
+    const { signal } = deadline;
+    const work = join(folder, "work");
+    // Nobody else on this host may enter: there are programs in it that belong to root and run as their owner.
+    await mkdir(work, { mode: 0o700 });
+    const tree = join(work, "tree");
+    await run("fsck.erofs", [`--extract=${tree}`, image.path], { timeoutMs, signal });
+    const config = await readFile(join(dirname(image.path), configFile), "utf8");
+    await writeFlatLayout({ folder, tree, config, timeoutMs, signal });
+    await rm(work, { recursive: true });
+  };
+  const title = `Making one layer of ${name}`;
+  const hash = await imageHash(image.digest);
+  return join(await cached({ name: "flat-image", hash, title, build, sideBySide: { timeoutMs } }, context), "layout");
 }

@@ -7,7 +7,15 @@ import { gzipSync } from "node:zlib";
 import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { fetchFeature, findBuiltImage, importImage, pullFlattened, pullImage, resolveImage } from "../index.ts";
+import {
+  fetchFeature,
+  findBuiltImage,
+  flattenBuilt,
+  importImage,
+  pullFlattened,
+  pullImage,
+  resolveImage,
+} from "../index.ts";
 import { type ImageFile, readImage } from "../testing/image-contents.ts";
 import { type Pushed, pushFeature, pushImage, pushIndex } from "../testing/push.ts";
 import { startRegistry, type TestRegistry, writeAuthFile } from "../testing/registry.ts";
@@ -467,6 +475,11 @@ test("an image in an archive is packed as one from a registry, and known by its 
   expect(await importImage(archive, "what was built", { cacheDir, progress: () => expect.unreachable() })).toEqual(
     built,
   );
+  const flat = await flattenBuilt(built, { cacheDir });
+  await run("skopeo", ["copy", "--quiet", `oci:${flat}:image`, `docker-archive:${join(cacheDir, "again.tar")}`]);
+  const again = await importImage(join(cacheDir, "again.tar"), "what was flattened", { cacheDir });
+  expect(withoutTimes(await readImage(again.path))).toEqual(withoutTimes(await readImage(built.path)));
+  expect(again.config).toEqual(built.config);
 });
 
 test("what is no archive of an image, or was not built here, is told", async () => {

@@ -62,15 +62,27 @@ export async function pullFlattened(image: ResolvedImage, context: PullContext =
     const work = join(folder, "work");
     const unpacked = await unpackImage({ name, fetch }, { work, maxBytes, timeoutMs, report, signal });
     report(`Making one layer of ${name}`, 0.85);
-    const layer = join(folder, "layer.tar");
-    const flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", unpacked.tree, "."];
-    await run("tar", ["-cf", layer, ...flags], { timeoutMs, signal });
-    await writeLayout(join(folder, "layout"), layer, JSON.parse(unpacked.config));
+    await writeFlatLayout({ folder, ...unpacked, timeoutMs, signal });
     await rm(work, { recursive: true });
   };
   const title = `Fetching the image ${name}`;
   const recipe = { name: "flat-image", hash: await imageHash(digest), title, build, sideBySide: { timeoutMs } };
   return join(await cached(recipe, context), "layout");
+}
+
+/** Makes a layout of one plain layer of a tree, in a folder's `layout`. */
+export async function writeFlatLayout(options: {
+  folder: string;
+  tree: string;
+  config: string;
+  timeoutMs: number;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { folder, tree, config, timeoutMs, signal } = options;
+  const layer = join(folder, "layer.tar");
+  const flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", tree, "."];
+  await run("tar", ["-cf", layer, ...flags], { timeoutMs, signal });
+  await writeLayout(join(folder, "layout"), layer, JSON.parse(config));
 }
 
 async function fetchLayout(

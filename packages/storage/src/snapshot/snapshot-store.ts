@@ -1,7 +1,14 @@
 import { DormouseError } from "@dormouse/base";
 import { maxManifestBytes, type SnapshotManifest } from "../format/manifest.ts";
 import { forEachParallel } from "../pack/parallel.ts";
-import { readSnapshotManifest, removedPrefix, snapshotIds, snapshotKey, snapshotPrefix } from "./catalog.ts";
+import {
+  readManifest,
+  readSnapshotManifest,
+  removedPrefix,
+  snapshotIds,
+  snapshotKey,
+  snapshotPrefix,
+} from "./catalog.ts";
 import { getFile, type PutFileOptions, putFile } from "./file-images.ts";
 import { collectGarbage, type GarbageFacts, type GarbageOptions } from "./garbage.ts";
 import { openManifest } from "./open-manifest.ts";
@@ -49,6 +56,11 @@ export interface SnapshotStore {
   open(workspaceId: string, id: string, options?: OpenOptions): Promise<SnapshotReader>;
   /** All snapshots of a workspace. */
   list(workspaceId: string, signal?: AbortSignal): Promise<SnapshotList>;
+  /**
+   * Every snapshot of every workspace, in no order.
+   * @throws DormouseError `data_loss` for one that cannot be read: then nobody knows what it needs.
+   */
+  all(signal?: AbortSignal): AsyncGenerator<SnapshotManifest, void>;
   /** The newest snapshot of the newest generation. `data_loss` when it is damaged: an older one is the caller's choice. */
   latest(workspaceId: string, signal?: AbortSignal): Promise<SnapshotManifest | undefined>;
   /** Removes a snapshot; its packs go with the garbage. One that is not there is no error. Children stay whole. */
@@ -106,6 +118,16 @@ export function createSnapshotStore(options: SnapshotStoreOptions): SnapshotStor
       return createSnapshotReader(await openManifest(verified, name, settings));
     },
     list,
+    async *all(signal) {
+      for await (const { key } of objects.list(snapshotPrefix, { signal })) {
+        const verified = await readManifest(objects, key, signal).catch((error: unknown) => {
+          // One that was removed since it was listed is not there.
+          if (DormouseError.from(error).code !== "not_found") throw error;
+          return undefined;
+        });
+        if (verified?.manifest.kind === "snapshot") yield verified.manifest;
+      }
+    },
     async latest(workspaceId, signal) {
       const id = (await snapshotIds(objects, workspaceId, signal)).at(-1);
       return id === undefined ? undefined : (await readSnapshotManifest(objects, { workspaceId, id }, signal)).manifest;

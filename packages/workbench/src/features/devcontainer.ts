@@ -16,7 +16,7 @@ export interface DevcontainerOptions {
 
 /**
  * Commands to apply the repository's `devcontainer.json` again and to read what that wrote. What could not be applied is
- * told when the page opens, with the file open at the place.
+ * told when the page opens, with the file open at the place. The page is a tool that attaches: `postAttachCommand` is run.
  */
 export function registerDevcontainer({ api, rest, workspace, isBusy }: DevcontainerOptions): vscode.Disposable {
   const { name, devcontainer } = workspace;
@@ -56,6 +56,19 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
     await api.window.showTextDocument(await api.workspace.openTextDocument(uri), { preview: true });
   };
 
+  const showExtensions = async () => {
+    const extensions = devcontainer?.vscode.extensions ?? [];
+    if (extensions.length === 0) {
+      return void api.window.showInformationMessage(`Nothing is recommended for ${name} by its devcontainer.json.`);
+    }
+    const title = "Recommended by devcontainer.json; extensions cannot be installed yet";
+    const chosen = await api.window.showQuickPick(extensions, {
+      title,
+      placeHolder: "Choose one to copy its identifier",
+    });
+    if (chosen) await api.env.clipboard.writeText(chosen);
+  };
+
   const tellProblem = async ({ message, file, line, column }: Problem) => {
     const where = file === null ? undefined : api.Uri.file(toEditorPath(`${workspace.folder}/${file}`));
     const at = new api.Position((line ?? 1) - 1, (column ?? 1) - 1);
@@ -74,11 +87,32 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
     if (chosen === "Show Log") await api.commands.executeCommand("dormouse.showSetUpLog");
   };
 
+  /** Has run what the definition has for each tool, which this page is one of; what goes wrong with it is told. */
+  const attach = async (signal: AbortSignal) => {
+    const { runs } = await rest.workspaces.attach(reference, { signal });
+    if (!runs) return;
+    for await (const event of await rest.workspaces.events(reference, { signal })) {
+      const attached = event.type === "state" ? event.workspace.devcontainer?.attached : undefined;
+      if (!attached || attached.at === devcontainer?.attached?.at) continue;
+      if (!attached.problem) return;
+      const told = await api.window.showWarningMessage(attached.problem.message, "Show Log");
+      if (told === "Show Log") await api.commands.executeCommand("dormouse.showSetUpLog");
+      return;
+    }
+  };
+
   if (devcontainer?.problem) void tellProblem(devcontainer.problem);
+  const leaving = new AbortController();
+  // The page can be used without it: what broke off is in the log, and runs again with the next page.
+  attach(leaving.signal).catch((error: unknown) =>
+    console.info("postAttachCommand was not followed to its end", error),
+  );
   return api.Disposable.from(
+    new api.Disposable(() => leaving.abort()),
     diagnostics,
     logs,
     guarded("dormouse.rebuild", "Rebuild", rebuild),
+    guarded("dormouse.showRecommendedExtensions", "Show Recommended Extensions", showExtensions),
     guarded("dormouse.showSetUpLog", "Show Set-Up Log", showLog),
   );
 }

@@ -135,6 +135,7 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
         "Take Snapshot",
         "Fork",
         "Rebuild",
+        ...(workspace.devcontainer?.vscode.extensions.length ? ["Show Recommended Extensions"] : []),
         "Hibernate",
         "Copy Link to This File",
         "Delete",
@@ -148,6 +149,9 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
       if (chosen === "Take Snapshot") await api.commands.executeCommand("dormouse.takeSnapshot");
       if (chosen === "Fork") await api.commands.executeCommand("dormouse.fork");
       if (chosen === "Rebuild") await api.commands.executeCommand("dormouse.rebuild");
+      if (chosen === "Show Recommended Extensions") {
+        await api.commands.executeCommand("dormouse.showRecommendedExtensions");
+      }
       if (chosen === "Hibernate") await api.commands.executeCommand("dormouse.hibernate");
       if (chosen === "Copy Link to This File") await api.commands.executeCommand("dormouse.copyLink");
       if (chosen === "Delete") await remove();

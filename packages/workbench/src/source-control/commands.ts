@@ -4,10 +4,14 @@ import type { Api } from "../vscode/extension.ts";
 import { createBranch, deleteBranch, pickBranch } from "./branches.ts";
 import { type Change, type GroupId, groupIds } from "./changes.ts";
 import { commit } from "./commit.ts";
+import { contentScheme } from "./content.ts";
+import { type DiffHunk, revertSelection, stageHunk, stageSelection, unstageSelection } from "./partial-staging.ts";
+import { checkoutPullRequest } from "./pull-request.ts";
 import type { Remotes } from "./remotes.ts";
 import type { GitReporter } from "./report.ts";
 import type { ChangeRow, Repository } from "./repository.ts";
 import { discard, stage, unstage } from "./staging.ts";
+import { dropStash, stash, unstash } from "./stash.ts";
 
 /** What the commands act on. */
 export interface CommandContext {
@@ -28,6 +32,15 @@ export function registerCommands(context: CommandContext): vscode.Disposable {
       reporter.attempt(what, async () => {
         const repository = await repositoryFor(context, argument);
         if (repository) await work(repository);
+      }),
+    );
+
+  /** A command of the bar beside a change in a comparison. */
+  const onHunk = (id: string) =>
+    api.commands.registerCommand(id, (hunk: DiffHunk) =>
+      reporter.attempt("Stage", async () => {
+        const repository = repositoryOf(context.repositories(), hunk.modifiedUri);
+        if (repository) await stageHunk(channel, repository, hunk);
       }),
     );
 
@@ -68,6 +81,24 @@ export function registerCommands(context: CommandContext): vscode.Disposable {
         rows.filter((change) => repository.uriOf(change.path).path === path),
       );
     }),
+    onRepository("git.stageSelectedRanges", "Stage", (repository) => stageSelection(api, channel, repository)),
+    onRepository("git.unstageSelectedRanges", "Unstage", (repository) => unstageSelection(api, channel, repository)),
+    onRepository("git.revertSelectedRanges", "Revert", (repository) => revertSelection(api, channel, repository)),
+    onHunk("git.diff.stageHunk"),
+    onHunk("git.diff.stageSelection"),
+    onRepository("git.stash", "Stash", (repository) => stash(api, channel, repository)),
+    onRepository("git.stashIncludeUntracked", "Stash", (repository) =>
+      stash(api, channel, repository, { untracked: true }),
+    ),
+    onRepository("git.stashPop", "Pop Stash", (repository) => unstash(api, channel, repository)),
+    onRepository("git.stashPopLatest", "Pop Stash", (repository) =>
+      unstash(api, channel, repository, { latest: true }),
+    ),
+    onRepository("git.stashApply", "Apply Stash", (repository) => unstash(api, channel, repository, { keep: true })),
+    onRepository("git.stashDrop", "Drop Stash", (repository) => dropStash(api, channel, repository)),
+    onRepository("git.checkoutPullRequest", "Checkout Pull Request", (repository) =>
+      checkoutPullRequest(api, channel, remotes, repository),
+    ),
     onRepository("git.openActiveChange", "Open Changes", async (repository) => {
       const path = api.window.activeTextEditor?.document.uri.path;
       const change = ofGroups(repository, [...groupIds].reverse()).find(
@@ -116,15 +147,21 @@ async function repositoryFor(context: CommandContext, argument: unknown): Promis
   }
   if (repositories.length === 1) return repositories[0];
   const active = api.window.activeTextEditor?.document.uri;
-  const ofActive = repositories
-    .filter(({ root }) => active?.scheme === "file" && active.path.startsWith(`${root}/`))
-    .sort((a, b) => b.root.length - a.root.length)[0];
+  const ofActive = active && repositoryOf(repositories, active);
   if (ofActive) return ofActive;
   const chosen = await api.window.showQuickPick(
     repositories.map((repository) => ({ label: repository.root, description: repository.headName, repository })),
     { placeHolder: "Choose a repository" },
   );
   return chosen?.repository;
+}
+
+/** The repository that a file, or what git has of one, belongs to: the innermost. */
+export function repositoryOf(repositories: readonly Repository[], uri: vscode.Uri): Repository | undefined {
+  if (uri.scheme !== "file" && uri.scheme !== contentScheme) return undefined;
+  return repositories
+    .filter(({ root }) => uri.path.startsWith(`${root}/`))
+    .sort((one, other) => other.root.length - one.root.length)[0];
 }
 
 /** The rows a command was called with: several arguments, arrays of them, or a whole group. */

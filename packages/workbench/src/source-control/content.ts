@@ -9,7 +9,7 @@ import type { Api } from "../vscode/extension.ts";
 export const contentScheme = "git";
 
 /** What a {@link contentScheme} URI names beside the file's path. */
-interface ContentQuery {
+export interface ContentQuery {
   root: string;
   /** Relative to the root. */
   path: string;

@@ -1,4 +1,4 @@
-/** Commands that only make sense on a row of the Source Control view, not in the palette. */
+/** Commands that only make sense on a row of the Source Control view or beside a change, not in the palette. */
 const rowCommands = [
   { command: "git.openChange", title: "Open Changes", icon: "$(git-compare)" },
   { command: "git.openFile", title: "Open File", icon: "$(go-to-file)" },
@@ -8,6 +8,8 @@ const rowCommands = [
   { command: "git.stageGroup", title: "Stage All Changes", icon: "$(add)" },
   { command: "git.unstageGroup", title: "Unstage All Changes", icon: "$(remove)" },
   { command: "git.discardGroup", title: "Discard All Changes", icon: "$(discard)" },
+  { command: "git.diff.stageHunk", title: "Stage Block", icon: "$(plus)" },
+  { command: "git.diff.stageSelection", title: "Stage Selection", icon: "$(plus)" },
 ];
 
 const paletteCommands = [
@@ -19,7 +21,24 @@ const paletteCommands = [
   { command: "git.unstageAll", title: "Unstage All Changes", icon: "$(remove)" },
   { command: "git.discardAll", title: "Discard All Changes", icon: "$(discard)" },
   { command: "git.stageActive", title: "Stage Changes of This File" },
+  { command: "git.stageSelectedRanges", title: "Stage Selected Ranges" },
+  { command: "git.unstageSelectedRanges", title: "Unstage Selected Ranges" },
+  { command: "git.revertSelectedRanges", title: "Revert Selected Ranges" },
   { command: "git.openActiveChange", title: "Open Changes of This File", icon: "$(git-compare)" },
+  { command: "git.viewFileHistory", title: "View File History" },
+  { command: "git.toggleBlame", title: "Toggle Blame of This File" },
+  { command: "git.stash", title: "Stash" },
+  { command: "git.stashIncludeUntracked", title: "Stash (Include Untracked)" },
+  { command: "git.stashPop", title: "Pop Stash..." },
+  { command: "git.stashPopLatest", title: "Pop Latest Stash" },
+  { command: "git.stashApply", title: "Apply Stash..." },
+  { command: "git.stashDrop", title: "Drop Stash..." },
+  { command: "git.acceptCurrent", title: "Accept Current Change" },
+  { command: "git.acceptIncoming", title: "Accept Incoming Change" },
+  { command: "git.acceptBoth", title: "Accept Both Changes" },
+  { command: "git.acceptAllCurrent", title: "Accept All Current Changes in This File" },
+  { command: "git.acceptAllIncoming", title: "Accept All Incoming Changes in This File" },
+  { command: "git.checkoutPullRequest", title: "Checkout Pull Request..." },
   { command: "git.checkout", title: "Checkout to..." },
   { command: "git.createBranch", title: "Create Branch..." },
   { command: "git.deleteBranch", title: "Delete Branch..." },
@@ -36,6 +55,7 @@ const paletteCommands = [
 
 const category = "Git";
 const isOurs = "scmProvider == git";
+const isIndexOnTheLeft = "diffEditorOriginalUri =~ /^git:.*%22ref%22%3A%22%3A%22/";
 const inGroup = (group: string) => `${isOurs} && scmResourceGroup == ${group}`;
 
 function rowMenu(group: string, commands: string[]) {
@@ -49,7 +69,9 @@ function rowMenu(group: string, commands: string[]) {
 export const sourceControlContributions = {
   commands: [...rowCommands, ...paletteCommands].map((command) => ({ ...command, category })),
   keybindings: [
-    { command: "git.stageActive", key: "ctrl+k ctrl+alt+s", when: "editorTextFocus" },
+    { command: "git.stageSelectedRanges", key: "ctrl+k ctrl+alt+s", when: "editorTextFocus" },
+    { command: "git.unstageSelectedRanges", key: "ctrl+k ctrl+n", when: "editorTextFocus && resourceScheme == git" },
+    { command: "git.revertSelectedRanges", key: "ctrl+k ctrl+r", when: "editorTextFocus && resourceScheme == file" },
     { command: "git.openActiveChange", key: "ctrl+k ctrl+d", when: "editorTextFocus" },
   ],
   menus: {
@@ -77,7 +99,26 @@ export const sourceControlContributions = {
         group: `4_changes@${index + 1}`,
         when: isOurs,
       })),
-      { command: "git.showOutput", group: "5_output", when: isOurs },
+      ...[
+        "git.stash",
+        "git.stashIncludeUntracked",
+        "git.stashPopLatest",
+        "git.stashPop",
+        "git.stashApply",
+        "git.stashDrop",
+      ].map((command, index) => ({ command, group: `5_stash@${index + 1}`, when: isOurs })),
+      { command: "git.checkoutPullRequest", group: "2_branch@5", when: isOurs },
+      { command: "git.showOutput", group: "6_output", when: isOurs },
+    ],
+    // Beside the changes of a comparison of the index with the file.
+    "diffEditor/gutter/hunk": [{ command: "git.diff.stageHunk", group: "primary@10", when: isIndexOnTheLeft }],
+    "diffEditor/gutter/selection": [
+      { command: "git.diff.stageSelection", group: "primary@10", when: isIndexOnTheLeft },
+    ],
+    "editor/context": [
+      { command: "git.stageSelectedRanges", group: "2_git@1", when: "isInDiffRightEditor && resourceScheme == file" },
+      { command: "git.revertSelectedRanges", group: "2_git@2", when: "isInDiffRightEditor && resourceScheme == file" },
+      { command: "git.unstageSelectedRanges", group: "2_git@3", when: "isInDiffRightEditor && resourceScheme == git" },
     ],
     "scm/resourceGroup/context": [
       ...rowMenu("merge", ["git.stageGroup"]),

@@ -1,12 +1,14 @@
-import type { GitProgress } from "@dormouse/contract";
+import type { GitCredential, GitProgress } from "@dormouse/contract";
 import type { Channel } from "../channel/channel.ts";
 import type { Api } from "../vscode/extension.ts";
+import { askedCredentials } from "./credentials.ts";
 import { reasonOf } from "./report.ts";
 import type { Repository } from "./repository.ts";
 
 /** Talks to remotes with progress in the status bar, which becomes a notification when it takes long. */
 export interface Remotes {
-  fetch(repository: Repository): Promise<void>;
+  /** All that the branch's remote has, or one reference of one remote. */
+  fetch(repository: Repository, target?: { remote: string; branch: string }): Promise<void>;
   pull(repository: Repository, options?: { rebase?: boolean }): Promise<void>;
   push(repository: Repository, options?: { force?: boolean }): Promise<void>;
   /** Pushes a branch that has no upstream and makes one. */
@@ -17,13 +19,20 @@ export interface Remotes {
 }
 
 type Transfer = AsyncIterable<GitProgress>;
+type Open = (who: { credential?: GitCredential }, signal: AbortSignal) => Promise<Transfer>;
 
 /** The remotes' commands; `onBusy` is called when {@link Remotes.isBusy} changes. */
 export function gitRemotes(api: Api, channel: Channel, onBusy: () => void): Remotes {
   const busy = new Set<Repository>();
+  const credentials = askedCredentials(api);
   const { git } = channel.guest;
 
-  const run = async (repository: Repository, title: string, open: (signal: AbortSignal) => Promise<Transfer>) => {
+  const run = (repository: Repository, title: string, open: Open) =>
+    credentials.answering(repository, (credential) =>
+      transfer(repository, title, (signal) => open(credential ? { credential } : {}, signal)),
+    );
+
+  const transfer = async (repository: Repository, title: string, open: (signal: AbortSignal) => Promise<Transfer>) => {
     busy.add(repository);
     onBusy();
     try {
@@ -68,15 +77,15 @@ export function gitRemotes(api: Api, channel: Channel, onBusy: () => void): Remo
     const remote =
       names.length === 1 ? names[0] : await api.window.showQuickPick(names, { placeHolder: "Select a remote" });
     if (!remote) return;
-    await run(repository, `Publishing "${branch}" to ${remote}`, (signal) =>
-      git.push({ cwd, remote, branch, setUpstream: true }, { signal }),
+    await run(repository, `Publishing "${branch}" to ${remote}`, (who, signal) =>
+      git.push({ cwd, remote, branch, setUpstream: true, ...who }, { signal }),
     );
   };
 
   const push: Remotes["push"] = async (repository, { force = false } = {}) => {
     if (repository.status?.branch && !repository.status.upstream) return publish(repository);
     try {
-      await run(repository, "Pushing", (signal) => git.push({ cwd: repository.cwd, force }, { signal }));
+      await run(repository, "Pushing", (who, signal) => git.push({ cwd: repository.cwd, force, ...who }, { signal }));
     } catch (caught) {
       if (reasonOf(caught) !== "no_upstream") throw caught;
       await publish(repository);
@@ -84,10 +93,11 @@ export function gitRemotes(api: Api, channel: Channel, onBusy: () => void): Remo
   };
 
   const pull: Remotes["pull"] = (repository, { rebase = false } = {}) =>
-    run(repository, "Pulling", (signal) => git.pull({ cwd: repository.cwd, rebase }, { signal }));
+    run(repository, "Pulling", (who, signal) => git.pull({ cwd: repository.cwd, rebase, ...who }, { signal }));
 
   return {
-    fetch: (repository) => run(repository, "Fetching", (signal) => git.fetch({ cwd: repository.cwd }, { signal })),
+    fetch: (repository, target = undefined) =>
+      run(repository, "Fetching", (who, signal) => git.fetch({ cwd: repository.cwd, ...target, ...who }, { signal })),
     pull,
     push,
     publish,

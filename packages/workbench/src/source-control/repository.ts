@@ -21,6 +21,8 @@ export interface RepositoryOptions {
   /** The repository's folder, as it stands in URIs. */
   root: string;
   onChanged: () => void;
+  /** Another commit is checked out than before, or one for the first time. */
+  onHeadMoved: () => void;
   onRefreshFailed: (error: DormouseError) => void;
 }
 
@@ -145,7 +147,8 @@ export class Repository implements vscode.Disposable {
   }
 
   #show(status: GitStatus): void {
-    const hasHeadMoved = this.status !== undefined && this.status.head !== status.head;
+    const isFirst = this.status === undefined;
+    const hasHeadMoved = !isFirst && this.status?.head !== status.head;
     this.status = status;
     this.changes = changesOf(status);
     const shown = new Set<ChangeRow>();
@@ -160,6 +163,7 @@ export class Repository implements vscode.Disposable {
     if (this.#isContentStale || hasHeadMoved) this.#options.content.invalidate(this.root);
     this.#isContentStale = false;
     this.#options.onChanged();
+    if (isFirst || hasHeadMoved) this.#options.onHeadMoved();
   }
 
   /** The row of a change; the same object as before, so that the editor sees that it did not change. */

@@ -2,9 +2,12 @@ import type * as vscode from "vscode";
 import type { Channel } from "../channel/channel.ts";
 import { toEditorPath, toGuestPath } from "../paths.ts";
 import type { Api } from "../vscode/extension.ts";
-import { registerCommands } from "./commands.ts";
+import { registerBlame } from "./blame.ts";
+import { registerCommands, repositoryOf } from "./commands.ts";
+import { registerConflictLenses } from "./conflict-lenses.ts";
 import { registerContent } from "./content.ts";
 import { registerDecorations } from "./decorations.ts";
+import { registerFileHistory } from "./history.ts";
 import { gitRemotes } from "./remotes.ts";
 import { gitReporter } from "./report.ts";
 import { Repository } from "./repository.ts";
@@ -29,6 +32,9 @@ export async function registerSourceControl(options: SourceControlOptions): Prom
   const content = registerContent(api, channel);
   const decorations = registerDecorations(api);
   const repositories = new Map<string, Repository>();
+  const ofFile = (uri: vscode.Uri) => repositoryOf([...repositories.values()], uri);
+  const history = registerFileHistory({ api, channel, reporter, repositoryOf: ofFile });
+  const blame = registerBlame({ api, channel, reporter, repositoryOf: ofFile });
 
   const update = () => {
     decorations.update(repositories.values());
@@ -50,7 +56,19 @@ export async function registerSourceControl(options: SourceControlOptions): Prom
     for (const root of found) {
       if (repositories.has(root)) continue;
       const onRefreshFailed = (error: Error) => reporter.log(`status of ${root}: ${error.message}`);
-      const repository = new Repository({ api, channel, content, root, onChanged: update, onRefreshFailed });
+      const onHeadMoved = () => {
+        history.invalidate();
+        blame.invalidate();
+      };
+      const repository = new Repository({
+        api,
+        channel,
+        content,
+        root,
+        onChanged: update,
+        onHeadMoved,
+        onRefreshFailed,
+      });
       repositories.set(root, repository);
       void repository.refresh();
     }
@@ -86,6 +104,9 @@ export async function registerSourceControl(options: SourceControlOptions): Prom
     options.onDidMissChanges(touchAll),
     api.window.onDidChangeWindowState(({ focused }) => focused && touchAll()),
     { dispose: () => repositories.forEach((repository) => void repository.dispose()) },
+    registerConflictLenses(api, reporter),
+    blame,
+    history,
     content,
     decorations,
     reporter,

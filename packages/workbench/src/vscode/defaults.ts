@@ -1,3 +1,14 @@
+/**
+ * Settings that concern people and this product, not the code: no repository decides about them.
+ * Whoever wants them otherwise sets them for themselves.
+ */
+const personal = /^(security|telemetry|chat|extensions|json\.schemaDownload|window\.title|update)(\.|$)/;
+
+/** What a repository's definition sets of the editor's defaults. */
+export function definedDefaults(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).filter(([name]) => !personal.test(name)));
+}
+
 /** Settings where Dormouse departs from VS Code's own defaults. Each user can set them otherwise. */
 export const configurationDefaults: Readonly<Record<string, unknown>> = {
   "window.autoDetectColorScheme": true,

@@ -2,6 +2,7 @@ import { ExtensionHostKind, registerExtension } from "@codingame/monaco-vscode-a
 import type * as vscode from "vscode";
 import { workspaceContributions } from "../features/contributions.ts";
 import { imagePreviewContributions } from "../features/image-preview.ts";
+import { portsContributions } from "../features/ports/contributions.ts";
 import { sourceControlContributions } from "../source-control/contributions.ts";
 
 /** VS Code's extension API as the page's own features use it. */
@@ -12,7 +13,7 @@ export type Api = typeof vscode;
  * the page itself and may use proposed interfaces.
  */
 export async function registerDormouseExtension(): Promise<Api> {
-  const contributions = [sourceControlContributions, workspaceContributions];
+  const contributions = [sourceControlContributions, workspaceContributions, portsContributions];
   const { getApi } = registerExtension(
     {
       name: "workbench",
@@ -20,13 +21,23 @@ export async function registerDormouseExtension(): Promise<Api> {
       displayName: "Dormouse",
       version: "1.0.0",
       engines: { vscode: "*" },
-      enabledApiProposals: ["textSearchProvider2", "fileSearchProvider2", "scmActionButton", "scmValidation"],
+      enabledApiProposals: [
+        "textSearchProvider2",
+        "fileSearchProvider2",
+        "scmActionButton",
+        "scmValidation",
+        "timeline",
+        "contribDiffEditorGutterToolBarMenus",
+      ],
       contributes: {
         commands: contributions.flatMap(({ commands }) => commands),
         keybindings: contributions.flatMap(({ keybindings }) => keybindings),
         colors: sourceControlContributions.colors,
         configuration: sourceControlContributions.configuration,
-        menus: sourceControlContributions.menus,
+        menus: { ...sourceControlContributions.menus, ...portsContributions.menus },
+        viewsContainers: portsContributions.viewsContainers,
+        views: portsContributions.views,
+        viewsWelcome: portsContributions.viewsWelcome,
         customEditors: imagePreviewContributions.customEditors,
       },
     },

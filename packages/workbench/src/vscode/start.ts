@@ -11,7 +11,7 @@ import { initUserKeybindings } from "@codingame/monaco-vscode-keybindings-servic
 import type { UserSettings, Workspace } from "@dormouse/contract";
 import type { Channel } from "../channel/channel.ts";
 import { fileTransfer } from "../file-transfer.ts";
-import { configurationDefaults } from "./defaults.ts";
+import { configurationDefaults, definedDefaults } from "./defaults.ts";
 import { GuestFileSystem } from "./file-system.ts";
 import { workbenchServices } from "./services.ts";
 import { GuestTerminals } from "./terminal/backend.ts";
@@ -76,6 +76,7 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
       },
       configurationDefaults: {
         ...configurationDefaults,
+        ...definedDefaults(workspace.devcontainer?.vscode.settings ?? {}),
         "window.title": `\${dirty}\${activeEditorShort}\${separator}${workspace.name}`,
       },
       productConfiguration: { nameShort: "Dormouse", nameLong: "Dormouse", applicationName: "dormouse" },

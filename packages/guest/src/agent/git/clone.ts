@@ -1,9 +1,10 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import { posix } from "node:path";
 import { DormouseError } from "@dormouse/base";
-import type { GitProgress } from "@dormouse/contract/guest-schemas";
+import type { GitCredential, GitProgress } from "@dormouse/contract/guest-schemas";
 import { bytesToPath } from "../../byte-path.ts";
 import { fileError, native, resolvePath } from "../guest-files.ts";
+import { credentialEnvironment } from "./credential.ts";
 import { type Git, plainArgument } from "./run.ts";
 
 /** What `git.clone` takes. */
@@ -14,7 +15,7 @@ export interface CloneOptions {
   ref?: string | undefined;
   depth?: number | undefined;
   /** For the server that the address names, and no other; in git's environment for as long as it runs, and kept nowhere. */
-  credential?: { username: string; password: string } | undefined;
+  credential?: GitCredential | undefined;
 }
 
 /**
@@ -46,7 +47,7 @@ export async function* clone(
   ];
   let isDone = false;
   try {
-    const env = credentialEnvironment(options);
+    const env = credentialEnvironment(options.url, options.credential);
     yield* git.remote(args, { cwd, signal, env });
     if (later !== undefined) yield* checkOutLater(git, { ...options, env }, later, signal);
     const head = await git.head(options.path);
@@ -80,22 +81,6 @@ async function* checkOutLater(
   }
   const detach = target === "FETCH_HEAD" ? ["--detach"] : [];
   yield* git.remote(["checkout", "--progress", ...detach, target, "--"], { cwd, signal });
-}
-
-/** Answers git's question with a credential, through a helper that is asked for this server alone. */
-function credentialEnvironment({ url, credential }: CloneOptions): Record<string, string> {
-  if (!credential || !URL.canParse(url)) return {};
-  const helper =
-    '!f() { test "$1" != get || printf "username=%s\\npassword=%s\\n" "$DORMOUSE_GIT_USERNAME" "$DORMOUSE_GIT_PASSWORD"; }; f';
-  const name = `credential.${new URL(url).origin}.helper`;
-  return {
-    GIT_CONFIG_COUNT: "2",
-    // Those of the image, which might keep it, are not asked and not told.
-    ...{ GIT_CONFIG_KEY_0: name, GIT_CONFIG_VALUE_0: "" },
-    ...{ GIT_CONFIG_KEY_1: name, GIT_CONFIG_VALUE_1: helper },
-    DORMOUSE_GIT_USERNAME: credential.username,
-    DORMOUSE_GIT_PASSWORD: credential.password,
-  };
 }
 
 /** Answers whether the folder is there (and empty). */

@@ -186,6 +186,77 @@ describe("looking", () => {
 });
 
 describe("changing", () => {
+  it("puts a part of a change into the index, and leaves the file and its mode alone", async () => {
+    await writeFile(join(cwd, "tool"), "a\nb\nc\n", { mode: 0o755 });
+    git(cwd, "add", ".");
+    git(cwd, "commit", "--quiet", "-m", "Tool");
+    await write("tool", "A\nb\nC\n");
+    const content = Buffer.from("A\nb\nc\n").toString("base64");
+    await agent.client.git.stageContent({ cwd, path: "tool", content });
+    expect(git(cwd, "show", ":tool")).toBe("A\nb\nc");
+    expect(await readFile(join(cwd, "tool"), "utf8")).toBe("A\nb\nC\n");
+    expect(git(cwd, "ls-files", "--stage", "tool")).toMatch(/^100755 /);
+    await agent.client.git.stageContent({ cwd, path: "new", content: "" });
+    expect(git(cwd, "ls-files", "--stage", "new")).toMatch(/^100644 /);
+    expect(await failure(agent.client.git.stageContent({ cwd, path: "../out", content }))).toMatchObject({
+      code: "failed_precondition",
+    });
+  });
+
+  it("tells who wrote each line, also of what is typed and not saved", async () => {
+    await write("README", "one\ntwo\n");
+    git(cwd, "commit", "--quiet", "-am", "Second");
+    await write("README", "one\nnew\ntwo\n");
+    const saved = await agent.client.git.blame({ cwd, path: "README" });
+    const subjects = saved.lines.map((index) => saved.commits[index]?.subject ?? null);
+    expect(subjects).toEqual(["First", null, "Second"]);
+    expect(saved.commits).toMatchObject([
+      { author: "Test", email: "test@example.org", hash: git(cwd, "rev-parse", "HEAD~") },
+      { hash: git(cwd, "rev-parse", "HEAD") },
+    ]);
+    const typed = await agent.client.git.blame({ cwd, path: "README", content: Buffer.from("two").toString("base64") });
+    expect(typed.lines).toHaveLength(1);
+    expect(await failure(agent.client.git.blame({ cwd, path: "none" }))).toMatchObject({ code: "not_found" });
+  });
+
+  it("puts changes away and brings them back, each by a name that stays", async () => {
+    await write("README", "first\n");
+    await write("untracked", "x");
+    await agent.client.git.stash({ cwd, message: "the first" });
+    expect(git(cwd, "status", "--porcelain")).toBe("?? untracked");
+    await write("README", "second\n");
+    await agent.client.git.stash({ cwd, untracked: true });
+    expect(git(cwd, "status", "--porcelain")).toBe("");
+    const { stashes } = await agent.client.git.stashes({ cwd });
+    expect(stashes.map(({ message }) => message)).toEqual([
+      expect.stringContaining("WIP on main"),
+      "On main: the first",
+    ]);
+    const [newer = { hash: "" }, older = { hash: "" }] = stashes;
+    await agent.client.git.dropStash({ cwd, hash: newer.hash });
+    await agent.client.git.unstash({ cwd, hash: older.hash, keep: true });
+    expect(await readFile(join(cwd, "README"), "utf8")).toBe("first\n");
+    git(cwd, "checkout", "--quiet", ".");
+    await agent.client.git.unstash({ cwd, hash: older.hash });
+    expect((await agent.client.git.stashes({ cwd })).stashes).toEqual([]);
+    expect(await failure(agent.client.git.unstash({ cwd, hash: older.hash }))).toMatchObject({ code: "not_found" });
+    git(cwd, "checkout", "--quiet", ".");
+    expect(await failure(agent.client.git.stash({ cwd }))).toMatchObject({
+      details: { reason: "nothing_to_commit" },
+    });
+  });
+
+  it("talks to a locked remote with a credential that it keeps nowhere", async () => {
+    git(remote, "update-server-info");
+    git(cwd, "remote", "set-url", "origin", `${serverUrl}/locked.git`);
+    const refused = await failure(finish(agent.client.git.fetch({ cwd })));
+    expect(refused).toMatchObject({ details: { reason: "authentication" } });
+    const credential = { username: "ada", password: "hunter2 'quoted'" };
+    await finish(agent.client.git.fetch({ cwd, credential }));
+    await finish(agent.client.git.pull({ cwd, credential }));
+    expect(await readFile(join(cwd, ".git/config"), "utf8")).not.toContain("hunter2");
+  });
+
   it("stages, unstages, commits, amends and discards, also before the first commit", async () => {
     const fresh = join(folder, "fresh");
     await mkdir(fresh);

@@ -1,13 +1,24 @@
 import { lstat, readdir } from "node:fs/promises";
 import { posix } from "node:path";
 import { DormouseError } from "@dormouse/base";
-import type { GitBranch, GitCommit, GitProgress, GitStatus, GitUnpushed } from "@dormouse/contract/guest-schemas";
+import type {
+  GitBlame,
+  GitBranch,
+  GitCommit,
+  GitCredential,
+  GitProgress,
+  GitStash,
+  GitStatus,
+  GitUnpushed,
+} from "@dormouse/contract/guest-schemas";
 import { limits } from "@dormouse/contract/limits";
 import { bytesToPath } from "../../byte-path.ts";
 import type { Spawner } from "../../process/spawner.ts";
 import { native, resolvePath } from "../guest-files.ts";
 import type { Machine } from "../session.ts";
+import { parseBlame } from "./blame.ts";
 import { type CloneOptions, clone } from "./clone.ts";
+import { credentialEnvironment } from "./credential.ts";
 import { gitReasonError } from "./errors.ts";
 import { createGit, plainArgument } from "./run.ts";
 import { parseStatus } from "./status.ts";
@@ -30,10 +41,44 @@ export function createGitService(machine: Machine, spawner: Spawner) {
   const git = createGit(machine, spawner);
   const rootOf = async (cwd: string) => (await git.findRoot(cwd)).root;
 
-  const talk = async function* (cwd: string, args: readonly string[], signal?: AbortSignal): Stream {
+  const talk = async function* (
+    cwd: string,
+    args: readonly string[],
+    target: RemoteTarget,
+    signal?: AbortSignal,
+  ): Stream {
     const root = await rootOf(cwd);
-    yield* git.remote(args, { cwd: root, signal });
+    const { credential } = target;
+    const env = credential ? credentialEnvironment(await addressOf(root, target.remote, args[0]), credential) : {};
+    yield* git.remote(args, { cwd: root, signal, env });
     return { head: await git.head(root) };
+  };
+
+  /** Where a remote lies; without a name, of the one that the branch follows. */
+  const addressOf = async (cwd: string, remote: string | undefined, action: string | undefined): Promise<string> => {
+    const branch = await git.line(["symbolic-ref", "--short", "--quiet", "HEAD"], { cwd, okCodes: [0, 1] });
+    const followed = branch && (await git.line(["config", `branch.${branch}.remote`], { cwd, okCodes: [0, 1] }));
+    const name = plainArgument("remote", remote ?? (followed || "origin"));
+    const args = ["remote", "get-url", ...(action === "push" ? ["--push"] : []), name];
+    return git.line(args, { cwd, okCodes: [0, 2, 128] });
+  };
+
+  /** Git's name of today for a stash. */
+  const stashAt = async (cwd: string, hash: string): Promise<string> => {
+    const index = (await stashesOf(cwd)).findIndex((stash) => stash.hash === hash);
+    if (index < 0) throw gitReasonError("stash", "reference_not_found", `hash: there is no stash ${hash}`);
+    return `stash@{${index}}`;
+  };
+
+  const stashesOf = async (cwd: string): Promise<GitStash[]> => {
+    const args = ["stash", "list", "-z", "--format=%H%x00%ct%x00%gs"];
+    const fields = (await git.run(args, { cwd })).stdout.toString("utf8").split("\0");
+    const stashes: GitStash[] = [];
+    for (let at = 0; at + 3 <= fields.length; at += 3) {
+      const [hash = "", seconds, message = ""] = fields.slice(at, at + 3);
+      stashes.push({ hash, message, createdMs: Number(seconds) * 1000 });
+    }
+    return stashes;
   };
 
   return {
@@ -98,6 +143,16 @@ export function createGitService(machine: Machine, spawner: Spawner) {
 
     async stage(cwd: string, paths: readonly string[]): Promise<void> {
       await git.withPaths(["add", "--all"], paths, { cwd: await rootOf(cwd) });
+    },
+
+    async stageContent(cwd: string, path: string, content: string): Promise<void> {
+      const root = await rootOf(cwd);
+      // As the file would be stored, line ends and filters included, with the mode that it has.
+      const args = ["hash-object", "-w", "--stdin", `--path=${path}`];
+      const object = await git.line(args, { cwd: root, stdin: Buffer.from(content, "base64") });
+      const entry = await git.withPaths(["ls-files", "--stage", "-z"], [path], { cwd: root });
+      const mode = /^(\d{6}) /.exec(entry.toString("latin1"))?.[1] ?? "100644";
+      await git.run(["update-index", "--add", "--cacheinfo", `${mode},${object},${path}`], { cwd: root });
     },
 
     async unstage(cwd: string, paths: readonly string[]): Promise<void> {
@@ -171,12 +226,63 @@ export function createGitService(machine: Machine, spawner: Spawner) {
       return commitsOf(stdout.toString("utf8"));
     },
 
+    async blame(
+      cwd: string,
+      options: { path: string; content?: string | undefined },
+      signal?: AbortSignal,
+    ): Promise<GitBlame> {
+      const root = await rootOf(cwd);
+      const { path, content } = options;
+      const known = await git.withPaths(["ls-files", "-z"], [path], { cwd: root });
+      if (known.length === 0 || !(await git.head(root))) {
+        throw new DormouseError("not_found", `path: ${path} is not known to git`);
+      }
+      const stdin = content === undefined ? {} : { stdin: Buffer.from(content, "base64") };
+      const args = ["blame", "--porcelain", ...(content === undefined ? [] : ["--contents", "-"]), "--", path];
+      const result = await git.run(args, { cwd: root, signal, maxOutputBytes: limits.messageFileBytes, ...stdin });
+      if (result.isCut) throw new DormouseError("resource_exhausted", `path: ${path} is too large to blame`);
+      return parseBlame(result.stdout.toString("utf8"));
+    },
+
+    async stashes(cwd: string): Promise<GitStash[]> {
+      return stashesOf(await rootOf(cwd));
+    },
+
+    async stash(
+      cwd: string,
+      options: { message?: string | undefined; untracked: boolean; keepIndex: boolean },
+    ): Promise<void> {
+      const root = await rootOf(cwd);
+      const before = await stashesOf(root);
+      const args = [
+        ...["stash", "push", "--quiet"],
+        ...(options.untracked ? ["--include-untracked"] : []),
+        ...(options.keepIndex ? ["--keep-index"] : []),
+        ...(options.message ? [`--message=${options.message}`] : []),
+      ];
+      await git.run(args, { cwd: root });
+      // Git is content when there is nothing to put away.
+      if ((await stashesOf(root)).length === before.length) {
+        throw gitReasonError("stash", "nothing_to_commit", "no changes to put away");
+      }
+    },
+
+    async unstash(cwd: string, hash: string, keep: boolean): Promise<void> {
+      const root = await rootOf(cwd);
+      await git.run(["stash", keep ? "apply" : "pop", "--quiet", await stashAt(root, hash)], { cwd: root });
+    },
+
+    async dropStash(cwd: string, hash: string): Promise<void> {
+      const root = await rootOf(cwd);
+      await git.run(["stash", "drop", "--quiet", await stashAt(root, hash)], { cwd: root });
+    },
+
     fetch: (cwd: string, target: RemoteTarget, signal?: AbortSignal): Stream =>
-      talk(cwd, ["fetch", "--progress", ...remoteArguments(target)], signal),
+      talk(cwd, ["fetch", "--progress", ...remoteArguments(target)], target, signal),
 
     pull: (cwd: string, target: RemoteTarget & { rebase: boolean }, signal?: AbortSignal): Stream => {
       const mode = target.rebase ? ["--rebase"] : ["--no-rebase", "--no-edit"];
-      return talk(cwd, ["pull", "--progress", ...mode, ...remoteArguments(target)], signal);
+      return talk(cwd, ["pull", "--progress", ...mode, ...remoteArguments(target)], target, signal);
     },
 
     async *push(cwd: string, target: PushTarget, signal?: AbortSignal): Stream {
@@ -193,7 +299,8 @@ export function createGitService(machine: Machine, spawner: Spawner) {
         });
         if (!branch) throw gitReasonError("push", "reference_not_found", "no branch is checked out");
       }
-      return yield* talk(cwd, ["push", "--progress", ...flags, ...remoteArguments({ remote, branch })], signal);
+      const args = ["push", "--progress", ...flags, ...remoteArguments({ remote, branch })];
+      return yield* talk(cwd, args, { ...target, remote }, signal);
     },
 
     clone: (options: CloneOptions, signal?: AbortSignal): Stream => clone(git, machine.root, options, signal),
@@ -203,6 +310,7 @@ export function createGitService(machine: Machine, spawner: Spawner) {
 interface RemoteTarget {
   remote?: string | undefined;
   branch?: string | undefined;
+  credential?: GitCredential | undefined;
 }
 
 interface PushTarget extends RemoteTarget {

@@ -1,0 +1,192 @@
+import { mkdir, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { applyCapture } from "./testing/capture-guest.ts";
+import { useCaptures } from "./testing/captures.ts";
+
+const captures = useCaptures();
+const {
+  scratch,
+  restoreSpec,
+  keep,
+  save,
+  startWork,
+  checkWork,
+  expectSameMemory,
+  expectSameDisk,
+  expectNothingLost,
+  killHelper,
+  openVmm,
+} = captures;
+
+describe("captures of a machine that goes on", () => {
+  test("do not wait for layers to be merged", async () => {
+    const machine = await captures.vmm.restore(await restoreSpec(1));
+    const kept = await keep();
+    await captures.guest.shell(machine.slot, "head -c 40000000 /dev/urandom >/disk/much; sync");
+    for (let round = 0; round < 4; round++) {
+      const capture = await machine.capture({ folder: captures.guest.folder });
+      await applyCapture(kept, capture);
+      const confirmed = capture.confirm();
+      await captures.guest.shell(machine.slot, `head -c 20000000 /dev/urandom >/disk/much${round % 2}; sync`);
+      await using meanwhile = await machine.capture({ folder: captures.guest.folder });
+      await confirmed;
+      await capture[Symbol.asyncDispose]();
+      expect(meanwhile.disk.blocks.length).toBeGreaterThan(0);
+    }
+    await (await save(machine, kept))[Symbol.asyncDispose]();
+    await (await save(machine, kept, { resume: false }))[Symbol.asyncDispose]();
+    // One that stands still already is captured as well.
+    const again = await machine.capture({ folder: captures.guest.folder });
+    expect(again).toMatchObject({ pauseMs: 0, rounds: 0 });
+    expect(await machine.status()).toBe("paused");
+    await again[Symbol.asyncDispose]();
+    await expectSameMemory(machine, kept.memory);
+    await expectSameDisk(machine, kept);
+    expect(machine.layers()).toHaveLength(3);
+    await machine.kill();
+  });
+});
+
+describe("a capture that fails", () => {
+  test("because the helper is killed loses nothing", async () => {
+    await expectNothingLost(async (machine) => {
+      let isOver = false;
+      const failure = expect(machine.capture({ folder: captures.guest.folder })).rejects.toThrow(
+        "the helper that copies memory ended: SIGKILL",
+      );
+      void failure.finally(() => {
+        isOver = true;
+      });
+      while (!isOver && !(await killHelper())) await new Promise(setImmediate);
+      await failure;
+    });
+  });
+
+  test("because the VMM cannot save its devices loses nothing", async () => {
+    await expectNothingLost(async (machine) => {
+      const inTheWay = join(captures.guest.machinesDir, machine.id, "run/devices");
+      await mkdir(inTheWay);
+      await expect(machine.capture({ folder: captures.guest.folder })).rejects.toThrow(
+        "xen-save-devices-state failed in the VMM",
+      );
+      await rmdir(inTheWay);
+    });
+  });
+
+  test("because what runs before the guest stops fails loses nothing", async () => {
+    await expectNothingLost(async (machine) => {
+      let resumed = 0;
+      const capture = machine.capture({
+        folder: captures.guest.folder,
+        beforeStop: async () => {
+          expect(await machine.status()).toBe("running");
+          throw new Error("the guest's processes do not stand still");
+        },
+        afterResume: async () => {
+          resumed++;
+        },
+      });
+      await expect(capture).rejects.toThrow("the guest's processes do not stand still");
+      expect(resumed).toBe(1);
+    });
+  });
+
+  test("because it is cancelled at any point loses nothing", async () => {
+    await expectNothingLost(async (machine) => {
+      let cancelled = 0;
+      for (const turns of [0, 3, 10, 20, 40, 60, 80, 120, 160, 200, 300]) {
+        const stop = new AbortController();
+        const capture = machine.capture({ folder: captures.guest.folder, signal: stop.signal });
+        const outcome = capture.then(
+          (taken) => taken[Symbol.asyncDispose](),
+          (error: Error) => {
+            expect(error.name).toBe("AbortError");
+            cancelled++;
+          },
+        );
+        for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+        stop.abort();
+        await outcome;
+        expect(await machine.status()).toBe("running");
+      }
+      expect(cancelled).toBeGreaterThan(1);
+    });
+  });
+});
+
+describe("without tracking", () => {
+  test("captures copy while the guest stands still, and are complete", async () => {
+    await using other = await openVmm({ tracksWrites: false });
+    expect(other.vmm.capabilities).toMatchObject({
+      liveSnapshot: false,
+      liveSnapshotProblem: "tracking of writes is switched off",
+    });
+    const machine = await other.vmm.restore(await restoreSpec(1));
+    const kept = await keep();
+    await startWork(machine);
+    for (let round = 0; round < 2; round++) {
+      const capture = await save(machine, kept, { resume: round < 1 });
+      expect(capture).toMatchObject({ rounds: 0, memory: { isComplete: true } });
+      await capture[Symbol.asyncDispose]();
+    }
+    await expectSameMemory(machine, kept.memory);
+    // Another daemon has the means, but this process was started without.
+    machine.release();
+    const adopted = await captures.vmm.adopt(machine.id);
+    const capture = await save(adopted, kept, { resume: false });
+    expect(capture).toMatchObject({ rounds: 0, memory: { isComplete: true } });
+    await expectSameMemory(adopted, kept.memory);
+    await capture[Symbol.asyncDispose]();
+    await adopted.resume();
+    await checkWork(adopted);
+    await adopted.kill();
+  });
+});
+
+describe("forks", () => {
+  test("of which none is confirmed never lead to more layers than a drive may have", async () => {
+    const parent = await captures.vmm.restore(await restoreSpec(1));
+    const kept = await keep();
+    let most = 0;
+    for (let round = 0; round < 35; round++) {
+      await captures.guest.shell(parent.slot, `echo ${round} >/disk/round${round}; sync`);
+      await using capture = await parent.capture({ folder: captures.guest.folder });
+      await capture.linkLayers(scratch());
+      most = Math.max(most, parent.layers().length);
+    }
+    expect(most).toBe(32);
+    const capture = await save(parent, kept, { resume: false });
+    await capture[Symbol.asyncDispose]();
+    await expectSameMemory(parent, kept.memory);
+    await expectSameDisk(parent, kept);
+    await parent.kill();
+  });
+
+  test("however many, leave the parent with few layers", async () => {
+    const parent = await captures.vmm.restore(await restoreSpec(1));
+    const folders: string[] = [];
+    let most = 0;
+    for (let round = 0; round < 12; round++) {
+      await captures.guest.shell(parent.slot, `echo ${round} >/disk/round${round}; sync`);
+      const capture = await parent.capture({ folder: captures.guest.folder });
+      const folder = scratch();
+      if (round % 2 === 0) folders.push(folder);
+      if (round % 2 === 0) await capture.linkLayers(folder);
+      await capture.confirm();
+      await capture[Symbol.asyncDispose]();
+      most = Math.max(most, parent.layers().length);
+    }
+    expect(most).toBeLessThanOrEqual(12);
+    expect(parent.layers().length).toBeLessThan(10);
+    const rounds = await captures.guest.shell(parent.slot, "echo 3 >/proc/sys/vm/drop_caches; cat /disk/round*");
+    expect(
+      rounds
+        .trim()
+        .split("\n")
+        .map(Number)
+        .sort((a, b) => a - b),
+    ).toEqual([...Array(12).keys()]);
+    await parent.kill();
+  });
+});
