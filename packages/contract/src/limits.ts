@@ -48,4 +48,8 @@ export const limits = {
   portLinkSeconds: 30 * 24 * 3600,
   /** Forks of one call: each takes a machine at once. */
   forks: 100,
+  /** A name of 253 characters, a protocol and ports. */
+  egressRuleLength: 300,
+  /** Of one list of one layer; a host takes a few thousand in all. */
+  egressRules: 2000,
 } as const;

@@ -178,6 +178,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
       vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
+      egress: customizations.egress?.allow ?? [],
       notes: [
         ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
         ...notes,
