@@ -131,6 +131,7 @@ describe("a person", () => {
 
 describe("a port", () => {
   it("is announced, listed, and opens in a tab of its own origin; others are sent to sign in", async () => {
+    if (!page.url().includes("/w/")) await openWorkbench(page, `${platform.url}/w/nuts`);
     const server = "setsid python3 -m http.server 8765 --bind 127.0.0.1 >/dev/null 2>&1 & echo started";
     expect(await inMachine("sh", "-c", server)).toContain("started");
     const notice = page.locator(".notification-list-item", { hasText: "Port 8765 is open by python3" });

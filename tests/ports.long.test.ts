@@ -103,7 +103,13 @@ it("a request, a WebSocket and a browser wake it, and what is open keeps it awak
 it("the editor lists and announces ports, previews them, and says who may open them", async () => {
   await openWorkbench(page, `${platform.url}/w/nuts`);
   await workspace.exec("setsid python3 -m http.server 8000 --bind :: >/dev/null 2>&1 & echo started");
-  await page.locator(".notification-list-item", { hasText: "Port 8000 is open by python3" }).waitFor();
+  const notice = page.locator(".notification-list-item", { hasText: "Port 8000 is open by python3" });
+  await notice.waitFor();
+  const opened = page.context().waitForEvent("page");
+  await notice.getByRole("button", { name: "Open in Browser" }).click();
+  const tab = await opened;
+  await tab.getByText("server.js").waitFor();
+  await tab.close();
   await runCommand(page, "Notifications: Clear All Notifications");
   await runCommand(page, "Ports: Focus on Ports View");
   const row = page.locator(".panel .monaco-list-row", { hasText: "3000--nuts" });

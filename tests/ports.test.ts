@@ -36,6 +36,8 @@ let link = { id: "", url: "" };
 /** The user's server, and everything that reached it. */
 let port: number;
 const seen: IncomingMessage[] = [];
+/** What the system took of an answer that never ends. */
+let endlessBytes = 0;
 
 beforeAll(async () => {
   const postgres = await startTestPostgres(resources);
@@ -71,6 +73,19 @@ function userServer(): Server {
       response.writeHead(200, { "content-type": "text/event-stream" });
       response.write("data: first\n\n");
       return;
+    }
+    if (incoming.url === "/endless") {
+      const piece = Buffer.alloc(64 * 1024);
+      response.writeHead(200);
+      const write = () => {
+        let isTaken = true;
+        while (isTaken) {
+          isTaken = response.write(piece);
+          endlessBytes += piece.length;
+        }
+        response.once("drain", write);
+      };
+      return write();
     }
     if (incoming.url === "/upload") {
       const hash = createHash("sha256");
@@ -499,6 +514,22 @@ test("large bodies stream both ways, and a body without a length arrives whole",
   ).pipe(outgoing);
   const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
   expect(Buffer.concat(await answer.toArray()).toString()).toBe(hash.digest("hex"));
+});
+
+test("a reader that does not read stops the writer: nothing is held but what sockets hold", async () => {
+  const actor = await actorAt("the owner's key");
+  const answer = await actor.open(at("/endless"));
+  const standsStill = async () => {
+    const before = endlessBytes;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return before > 0 && endlessBytes === before;
+  };
+  await vi.waitFor(async () => expect(await standsStill()).toBe(true), { timeout: 10_000 });
+  expect(endlessBytes).toBeLessThan(64 * 1024 * 1024);
+  const stood = endlessBytes;
+  answer.resume();
+  await vi.waitFor(() => expect(endlessBytes).toBeGreaterThan(2 * stood), { timeout: 10_000 });
+  answer.destroy();
 });
 
 test("addresses of workspaces are their owner's for good, and told with the workspace", async () => {

@@ -23,11 +23,11 @@ export function openPortList(options: { rest: RestApi; channel: Channel; workspa
   const listeners = new Set<(opened: readonly ForwardedPort[]) => void>();
   const listening = new Map<number, ListeningPort>();
   let ports: readonly ForwardedPort[] = [];
-  /** Null until the first list: what listened before the page was opened is no news. */
-  let known: Set<number> | null = null;
+  /** Null until the machine has told for the first time: what listened before the page was opened is no news. */
+  let known: ReadonlySet<number> | null = null;
   let asked = Promise.resolve();
 
-  const ask = async () => {
+  const ask = async (news: readonly number[]) => {
     const all = (await rest.ports.list({ workspace: workspace.id })).ports;
     ports = all.map((port) => {
       const byCommand = attributesByCommand(
@@ -37,15 +37,12 @@ export function openPortList(options: { rest: RestApi; channel: Channel; workspa
       );
       return { ...port, ...byCommand, label: port.label ?? byCommand.label ?? null };
     });
-    const now = new Set(ports.filter(({ isListening }) => isListening).map(({ port }) => port));
-    const before = known;
-    known = now;
-    const opened = before === null ? [] : ports.filter(({ port }) => now.has(port) && !before.has(port));
+    const opened = ports.filter(({ port, isListening }) => isListening && news.includes(port));
     for (const listener of [...listeners]) listener(opened);
   };
   /** One question after the other, so that an older answer does not overtake a newer one. */
-  const refresh = () => {
-    asked = asked.catch(() => {}).then(ask);
+  const refresh = (news: readonly number[] = []) => {
+    asked = asked.catch(() => {}).then(() => ask(news));
     return asked;
   };
 
@@ -58,7 +55,9 @@ export function openPortList(options: { rest: RestApi; channel: Channel; workspa
         onEvent: async ({ opened, closed }) => {
           for (const { port } of closed) listening.delete(port);
           for (const port of opened) listening.set(port.port, port);
-          await refresh();
+          const before = known;
+          known = new Set(listening.keys());
+          await refresh(before === null ? [] : [...known].filter((port) => !before.has(port)));
         },
       }).catch((error: unknown) => {
         if (DormouseError.from(error).code !== "unavailable") console.warn("ports are not followed", error);
@@ -74,7 +73,7 @@ export function openPortList(options: { rest: RestApi; channel: Channel; workspa
       return ports;
     },
     onChange: (listener) => void listeners.add(listener),
-    refresh,
+    refresh: () => refresh(),
     [Symbol.dispose]: () => life.abort(),
   };
 }
