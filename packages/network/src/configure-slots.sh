@@ -108,6 +108,7 @@ table ip dormouse_guard {
   }
   chain listen {
     type filter hook input priority filter; policy drop;
+    iifname "$tap" goto refuse
   }
   chain speak {
     type filter hook output priority filter; policy drop;
