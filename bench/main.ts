@@ -11,6 +11,10 @@ const benchmarks: Readonly<Record<string, { summary: string; script: string }>> 
     summary: "captures of a running machine by how much changed: pause, total, copied",
     script: "../packages/compute/bench/capture.ts",
   },
+  egress: {
+    summary: "what the egress filter and proxy cost: throughput, new connections, changing a policy",
+    script: "../packages/network/bench/egress.ts",
+  },
   slots: { summary: "network slots: prepare, allocate, release", script: "../packages/network/bench/slots.ts" },
 };
 

@@ -28,6 +28,7 @@ export async function withPlatform<T>(
       poolSize: options.poolSize,
       memoryOvercommit: options.memoryOvercommit,
       registry: options.registry,
+      egressMode: "open",
       snapshotEveryMs: 0,
       namePrefix: "dmbench",
       progress: () => {},

@@ -9,7 +9,8 @@ export const layers: Readonly<Record<string, readonly string[]>> = {
   network: ["base"],
   guest: ["contract", "base"],
   host: ["contract", "devcontainer", "compute", "image", "storage", "network", "guest", "base"],
-  control: ["contract", "devcontainer", "base"],
+  // Of network only what is pure: how policies are merged and checked.
+  control: ["contract", "devcontainer", "network", "base"],
   gateway: ["contract", "base"],
   pairing: ["contract", "base"],
   sdk: ["contract", "base"],

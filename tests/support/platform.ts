@@ -29,6 +29,9 @@ export async function startTestPlatform(
     snapshotStore?: PlatformOptions["snapshotStore"];
     registry?: PlatformOptions["registry"];
     devcontainer?: PlatformOptions["devcontainer"];
+    /** Default: open, as tests reach servers of their own at this machine's addresses. */
+    egressMode?: PlatformOptions["egressMode"];
+    resolver?: PlatformOptions["resolver"];
   } = {},
 ): Promise<TestPlatform> {
   const stack = disposer();
@@ -48,6 +51,8 @@ export async function startTestPlatform(
       snapshotStore: options.snapshotStore,
       registry: options.registry,
       devcontainer: options.devcontainer,
+      egressMode: options.egressMode ?? "open",
+      resolver: options.resolver,
       namePrefix: "dmtest",
       progress: report,
       signal: new AbortController().signal,

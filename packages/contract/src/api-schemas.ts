@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { egressRefusal } from "./egress-schemas.ts";
 import { environment, execOptions, guestPath } from "./guest-schemas.ts";
 import { resources, snapshotInfo, snapshotRef } from "./host-schemas.ts";
 import { limits } from "./limits.ts";
@@ -271,6 +272,8 @@ export const workspaceEvent = z.discriminatedUnion("type", [
     message: z.string(),
     fraction: z.number().min(0).max(1).optional(),
   }),
+  /** Something in the workspace wanted to reach a place that it may not; each place is told once in a while. */
+  z.object({ type: z.literal("egress"), refusal: egressRefusal }),
   z.object({ type: z.literal("deleted") }),
 ]);
 export type WorkspaceEvent = z.infer<typeof workspaceEvent>;

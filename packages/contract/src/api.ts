@@ -1,6 +1,7 @@
 import { eventIterator, oc } from "@orpc/contract";
 import { z } from "zod";
 import * as s from "./api-schemas.ts";
+import * as e from "./egress-schemas.ts";
 import { execResult } from "./guest-schemas.ts";
 import { hostCapacity } from "./host-schemas.ts";
 import * as p from "./ports.ts";
@@ -360,6 +361,84 @@ const me = {
     .output(empty),
 };
 
+const egressRules = z.object({ rules: z.array(e.egressRule).min(1).max(100) });
+
+const egress = {
+  show: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/egress",
+      summary: "What may leave a workspace, and which layer says so",
+      tags: ["Egress"],
+    })
+    .input(ref)
+    .output(e.workspaceEgress),
+  set: oc
+    .route({
+      method: "PUT",
+      path: "/workspaces/{workspace}/egress",
+      summary: "Replace the workspace's own layer; takes effect at once, also for open connections",
+      tags: ["Egress"],
+    })
+    .input(ref.extend(e.egressLayer.shape))
+    .output(e.workspaceEgress),
+  allow: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/egress/allow",
+      summary: "Allow places in the workspace's own layer",
+      tags: ["Egress"],
+    })
+    .input(ref.extend(egressRules.shape))
+    .output(e.workspaceEgress),
+  deny: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/egress/deny",
+      summary: "Deny places in the workspace's own layer, whatever allows them",
+      tags: ["Egress"],
+    })
+    .input(ref.extend(egressRules.shape))
+    .output(e.workspaceEgress),
+  log: oc
+    .route({
+      method: "GET",
+      path: "/workspaces/{workspace}/egress/log",
+      summary: "Where a workspace wanted to go and was not let",
+      tags: ["Egress"],
+    })
+    .input(ref)
+    .output(z.object({ refusals: z.array(e.egressRefusal), counters: e.egressCounters.nullable() })),
+  test: oc
+    .route({
+      method: "POST",
+      path: "/workspaces/{workspace}/egress/test",
+      summary: "What would become of a connection; opens none",
+      tags: ["Egress"],
+    })
+    .input(ref.extend(e.egressAttempt.shape))
+    .output(e.egressDecision),
+  layer: oc
+    .route({
+      method: "GET",
+      path: "/egress",
+      summary: "What the installation, a template or a repository says of egress",
+      tags: ["Egress"],
+    })
+    .input(e.egressScope)
+    .output(e.egressLayer),
+  setLayer: oc
+    .route({
+      method: "PUT",
+      path: "/egress",
+      summary: "Replace what the installation, a template or a repository says of egress",
+      description: "For the administrator. Takes effect at once for all workspaces that it is about.",
+      tags: ["Egress"],
+    })
+    .input(e.egressScope.extend({ layer: e.egressLayer }))
+    .output(e.egressLayer),
+};
+
 const hosts = {
   capacity: oc
     .route({ method: "GET", path: "/capacity", summary: "What the host holds and what is free", tags: ["Hosts"] })
@@ -377,5 +456,5 @@ const hosts = {
  * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
  * `POST /api/auth/sign-out` ends it.
  */
-export const apiContract = { workspaces, ports, snapshots, templates, apiKeys, me, hosts };
+export const apiContract = { workspaces, ports, snapshots, templates, egress, apiKeys, me, hosts };
 export type ApiContract = typeof apiContract;

@@ -1,5 +1,6 @@
 import { eventIterator, oc } from "@orpc/contract";
 import { z } from "zod";
+import * as d from "./debug-schemas.ts";
 import * as s from "./guest-schemas.ts";
 import { limits } from "./limits.ts";
 
@@ -221,6 +222,35 @@ const ports = {
     .output(eventIterator(z.object({ opened: z.array(s.listeningPort), closed: z.array(s.listeningPort) }))),
 };
 
+const debugRef = z.object({ sessionId: d.debugId });
+const debugClient = debugRef.extend({ clientId: d.debugId });
+
+/**
+ * Debug sessions live in the machine and outlive every editor: any number of editors follow one, each speaking the Debug
+ * Adapter Protocol as if it had the adapter for itself.
+ */
+const debug = {
+  /** Starts the adapter that the configuration's `type` names; the first editor that attaches has it set up. */
+  start: oc.input(debugRef.extend({ configuration: d.debugConfiguration })).output(d.debugSession),
+  list: oc.input(empty).output(z.object({ sessions: z.array(d.debugSession) })),
+  /** First event is what there is, then all that is there after each change. */
+  watch: oc.input(empty).output(eventIterator(z.object({ sessions: z.array(d.debugSession) }))),
+  breakpoints: oc.input(debugRef).output(d.debugBreakpoints),
+  /**
+   * The adapter's messages for one editor. The first event says that it is attached and may send; with `after` a known
+   * editor goes on behind that message. Ends with the session.
+   */
+  attach: oc
+    .input(debugClient.extend({ after: z.number().int().min(0).default(0) }))
+    .output(eventIterator(d.debugEvent)),
+  /** Messages for the adapter, in order. Those with a `seq` that was sent already are left out, so this may be repeated. */
+  send: oc.input(debugClient.extend({ messages: z.array(d.debugMessage).min(1).max(1000) })).output(empty),
+  /** Ends the session, and what it started, without asking the adapter for long. */
+  stop: oc.input(debugRef).output(empty),
+  /** The user's processes, to attach to one; newest first. */
+  processes: oc.input(empty).output(z.object({ processes: z.array(d.debuggableProcess) })),
+};
+
 const machine = {
   /**
    * For the instant of a snapshot user processes stand still, so that none of them runs after a restore before the machine
@@ -238,5 +268,5 @@ const machine = {
  * `GET` and `PUT /file?path=…` as raw bodies. `GET /port/N` with `Upgrade: tcp` becomes a connection to what listens on
  * that port of the machine's loopback, or is refused as `unavailable`. Every call carries the host's token.
  */
-export const guestContract = { files, exec, pty, git, search, ports, machine };
+export const guestContract = { files, exec, pty, git, search, ports, debug, machine };
 export type GuestContract = typeof guestContract;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { closedEgress, egressPolicy } from "./egress-schemas.ts";
 import { base64, environment, guestPath, userName } from "./guest-schemas.ts";
 
 export const resources = z.object({
@@ -98,6 +99,8 @@ export const createMachine = z.object({
   snapshot: snapshotRef.optional(),
   /** Whether it is kept every so often, as what somebody works in is; else only when that is asked for. */
   isKept: z.boolean().default(true),
+  /** What may leave it. */
+  egress: egressPolicy.default(closedEgress),
 });
 
 /** One line of a long step, and how far it is. */

@@ -1,5 +1,6 @@
 import { eventIterator, oc } from "@orpc/contract";
 import { z } from "zod";
+import * as e from "./egress-schemas.ts";
 import { guestPath } from "./guest-schemas.ts";
 import * as s from "./host-schemas.ts";
 
@@ -29,7 +30,14 @@ export const hostContract = {
      * Idempotent for one generation.
      */
     wake: oc
-      .input(machineRef.extend({ env: s.createMachine.shape.env, snapshotId: z.string().optional() }))
+      .input(
+        machineRef.extend({
+          env: s.createMachine.shape.env,
+          snapshotId: z.string().optional(),
+          /** What may leave it from now on; default: as before. */
+          egress: e.egressPolicy.optional(),
+        }),
+      )
       .output(s.machineInfo),
     /**
      * Ends everything in a running machine and boots it from its drive: nothing that was in its memory is there any more. What
@@ -48,6 +56,21 @@ export const hostContract = {
     console: oc.input(z.object({ workspaceId: z.string() })).output(z.object({ text: z.string() })),
     /** First the whole list, one event each, then every change of state. */
     watch: oc.input(empty).output(eventIterator(s.machineInfo)),
+  },
+  egress: {
+    /**
+     * From now on this is what may leave the workspace's machine. Connections that are open and not allowed any more are cut
+     * before this answers.
+     */
+    set: oc.input(z.object({ workspaceId: z.string(), policy: e.egressPolicy })).output(empty),
+    /** What was refused lately, the last first, and what went through. */
+    log: oc
+      .input(z.object({ workspaceId: z.string() }))
+      .output(z.object({ refusals: z.array(e.egressRefusal), counters: e.egressCounters.nullable() })),
+    /** What would become of a connection; opens none, but resolves the name when it may. */
+    test: oc.input(e.egressAttempt.extend({ workspaceId: z.string() })).output(e.egressDecision),
+    /** What is refused from now on, of all machines: each place once in a while. */
+    watch: oc.input(empty).output(eventIterator(z.object({ workspaceId: z.string(), refusal: e.egressRefusal }))),
   },
   snapshots: {
     /** Those of a workspace that are kept, newest first. */

@@ -1,5 +1,7 @@
 export { type ApiContract, apiContract } from "./api.ts";
 export * from "./api-schemas.ts";
+export * from "./debug-schemas.ts";
+export * from "./egress-schemas.ts";
 export { convertRpcErrors, fromErrorBody, fromRpcError, toErrorBody, toRpcError } from "./errors.ts";
 export { type GuestContract, guestContract } from "./guest.ts";
 export * from "./guest-schemas.ts";

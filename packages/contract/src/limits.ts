@@ -16,6 +16,16 @@ export const limits = {
   ptys: 64,
   /** Processes the agent remembers, running or ended. */
   processes: 512,
+  /** Debug sessions at once, those that a debugger starts for further processes included. */
+  debugSessions: 32,
+  /** Editors that follow one debug session. */
+  debugClients: 16,
+  /** A launch configuration as JSON. */
+  debugConfigurationBytes: 256 * 1024,
+  /** What a debug session's program wrote, kept for editors that come later. */
+  debugOutputBytes: 1024 * 1024,
+  /** Debug messages kept for an editor that does not take them; beyond that it begins anew. */
+  debugOutboxBytes: 16 * 1024 * 1024,
   /** Changed files one `git.status` answers; more are said to be left out. */
   gitStatusFiles: 20_000,
   /** Commits that `git.unpushed` counts: beyond that it is only a matter of many. */
@@ -38,4 +48,8 @@ export const limits = {
   portLinkSeconds: 30 * 24 * 3600,
   /** Forks of one call: each takes a machine at once. */
   forks: 100,
+  /** A name of 253 characters, a protocol and ports. */
+  egressRuleLength: 300,
+  /** Of one list of one layer; a host takes a few thousand in all. */
+  egressRules: 2000,
 } as const;

@@ -1,4 +1,4 @@
-import { portVisibility } from "@dormouse/contract";
+import { egressMode, portVisibility } from "@dormouse/contract";
 import { z } from "zod";
 
 /** Where a server listens; port 0 takes a free one. */
@@ -33,6 +33,8 @@ export const controlConfig = z.object({
       snapshotBytes: z.number().int().min(0).nullable().default(null),
     })
     .prefault({}),
+  /** What may leave workspaces unless the installation's own layer says otherwise. */
+  egressMode: egressMode.default("default"),
   /** How `devcontainer.json` is applied. */
   devcontainer: z
     .object({

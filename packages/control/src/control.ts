@@ -27,6 +27,10 @@ import { createDefinitions } from "./definitions/definitions.ts";
 import { createImageBuilder } from "./definitions/image-builder.ts";
 import { createSetUpLogs } from "./definitions/set-up-logs.ts";
 import { keepRemovingUnusedBuilds } from "./definitions/unused-builds.ts";
+import { egressPolicies } from "./egress/policies.ts";
+import { egressService } from "./egress/service.ts";
+import { egressStore } from "./egress/store.ts";
+import { watchEgress } from "./egress/watch.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { createPortAddresses } from "./ports/addresses.ts";
 import { createPortGate } from "./ports/gate.ts";
@@ -96,8 +100,10 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const builder = createBuilder({ ...own, featureTimeoutMs: featureTimeoutSeconds * 1000 });
   const carrier = createCarrier(host, join(config.dataDir, "carried"));
   const logs = createSetUpLogs(join(config.dataDir, "set-up-logs"), log);
+  const layers = egressStore(db);
+  const policies = egressPolicies(layers, config.egressMode);
   const definitions = createDefinitions({
-    ...{ host, store: builds, builder, carrier, logs },
+    ...{ host, store: builds, builder, carrier, logs, policies },
     imageBuilder: createImageBuilder({ ...own, carrier, timeoutMs: buildTimeoutSeconds * 1000 }),
     hookTimeoutMs: hookTimeoutSeconds * 1000,
     defaultNamespace: featureNamespace,
@@ -109,6 +115,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     store,
     definitions,
     templates: bakedTemplates,
+    policies,
     host,
     changes,
     view,
@@ -119,7 +126,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const templates = templateCatalogue(host, bakedTemplates);
   const quota = createQuota(config.quota, { store, sightings });
   const workspaces = workspaceService({
-    ...{ store, engine, definitions, logs, host, changes, templates, quota, view, log },
+    ...{ store, engine, definitions, logs, policies, host, changes, templates, quota, view, log },
     addresses: createPortAddresses(db),
   });
   const portPolicy = { scheme: new URL(publicUrl).protocol, domain: portsDomain, maxVisibility };
@@ -127,12 +134,17 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const ports = createPortService({ store: portRows, workspaces, host, policy: portPolicy });
   const gate = createPortGate({ store: portRows, rows: store, workspaces, authenticator, policy: portPolicy });
   const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
+  const egress = egressService({
+    ...{ store: layers, policies, workspaces: store, host, administratorId: administrator.id, log },
+  });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
 
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
-    router: apiRouter({ workspaces, ports, templates, baker, apiKeys, people, personalSetups, quota, capacity }),
+    router: apiRouter({
+      ...{ workspaces, ports, templates, baker, egress, apiKeys, people, personalSetups, quota, capacity },
+    }),
     auth,
     authenticator,
     documents: apiDocuments(publicUrl),
@@ -173,6 +185,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   // In the reverse order: first no new requests, then nothing under way, then the connections.
   resources.add(() => engine.stop());
   resources.add(() => reconciler.stop());
+  resources.add(watchEgress({ host, egress, changes, log }));
   const internalUrl = await listen(internal, config.internalListen);
   resources.add(() => close(internal));
   const url = await listen(api, config.listen);

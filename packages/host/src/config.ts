@@ -43,6 +43,8 @@ export const hostConfig = z.object({
     .string()
     .regex(/^[a-z]{1,8}$/)
     .default("dm"),
+  /** IPv4 address of the resolver that is asked for names; default: the host's own. */
+  resolver: z.ipv4().optional(),
   /** Restored, warmed, paused machines kept ready. 0: every creation pays for its own restore. */
   poolSize: z.number().int().min(0).max(64).default(2),
   /** Network slots prepared ahead. */

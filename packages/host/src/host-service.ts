@@ -1,5 +1,10 @@
 import { DormouseError, KeyedLock, type Logger, type Progress } from "@dormouse/base";
 import type {
+  EgressAttempt,
+  EgressCounters,
+  EgressDecision,
+  EgressPolicy,
+  EgressRefusal,
   ExecResult,
   HostCapacity,
   HostProgress,
@@ -10,9 +15,12 @@ import type {
   SnapshotRef,
   TemplateInfo,
 } from "@dormouse/contract";
+import type { SlotPool } from "@dormouse/network";
+import { checkPolicy } from "@dormouse/network/policy";
 import { Activity } from "./activity.ts";
 import type { AgentTokens } from "./agent-token.ts";
 import { type RunOptions, runCommand } from "./commands.ts";
+import { EgressLog } from "./egress-log.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { GuestLink } from "./guest-link.ts";
 import type { ImageTemplates } from "./image-templates.ts";
@@ -47,6 +55,7 @@ export interface HostServiceOptions {
   timeline: Timeline;
   moments: Moments;
   tokens: AgentTokens;
+  egress: SlotPool["egress"];
   /** A running machine is kept so often, in milliseconds; 0: only when it is asked for. */
   snapshotEveryMs: number;
   poolSize: number;
@@ -69,6 +78,8 @@ export interface CreateMachine {
   snapshot?: SnapshotRef | undefined;
   /** Default: yes, every so often. */
   isKept?: boolean | undefined;
+  /** What may leave it. */
+  egress: EgressPolicy;
 }
 
 /** An image and a file of a workspace's machine. */
@@ -95,12 +106,14 @@ export class HostService {
   readonly #pool: WarmPool<Machine>;
   readonly #keeper: Keeper;
   readonly #waker: Waker;
+  readonly #egressLog: EgressLog;
   readonly #stopping = new AbortController();
   #loops: Promise<void>[] = [];
 
   private constructor(options: HostServiceOptions) {
     this.#options = options;
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
+    this.#egressLog = new EgressLog(options.egress, (slotIndex) => this.#workspaceIn(slotIndex));
     this.#waker = new Waker(options, (start) => this.#withRoom(start));
     const make = (signal: AbortSignal) => this.#makeWarm(signal);
     const discard = (machine: Machine) => this.#end(machine);
@@ -239,7 +252,7 @@ export class HostService {
       const warm = isPooled ? this.#pool.take() : undefined;
       const machine = warm ?? newMachine(template, input.resources);
       try {
-        const { workspaceId, generation, hostname, env, folder, user, isKept = true } = input;
+        const { workspaceId, generation, hostname, env, folder, user, isKept = true, egress } = input;
         Object.assign(machine.record, {
           workspaceId,
           generation,
@@ -248,12 +261,14 @@ export class HostService {
           folder,
           user,
           isKept,
+          egress,
           template: input.template,
           state: "starting",
           booted: !usesTemplate && !snapshot,
         });
         this.#machines.set(workspaceId, machine);
         await this.#options.store.save(machine.record);
+        await warm?.live?.setEgress(egress);
         if (warm) await warm.live?.resume();
         else if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
         else if (usesTemplate) await this.#waker.fromTemplate(machine);
@@ -298,13 +313,20 @@ export class HostService {
    * With `snapshotId` it goes back to that snapshot, whatever it is now.
    * @throws DormouseError `not_found` naming what is not there; a machine that ran runs on then.
    */
-  wake(ref: MachineRef & { env: Record<string, string>; snapshotId?: string | undefined }): Promise<MachineInfo> {
+  wake(
+    ref: MachineRef & {
+      env: Record<string, string>;
+      snapshotId?: string | undefined;
+      egress?: EgressPolicy | undefined;
+    },
+  ): Promise<MachineInfo> {
     return this.#interrupting(ref.workspaceId, async () => {
       const machine = this.#find(ref.workspaceId);
       const { record } = machine;
       if (record.generation > ref.generation) throw staleGeneration(ref, record);
       const { snapshotId } = ref;
       const isDone = record.state === "running" && record.generation === ref.generation;
+      if (ref.egress) await this.#applyEgress(machine, ref.egress);
       if (snapshotId === undefined || isDone) {
         return record.state === "running" ? toInfo(machine) : await this.#bringBack(machine, ref);
       }
@@ -315,6 +337,33 @@ export class HostService {
       machine.live = undefined;
       return await this.#bringBack(machine, ref, snapshot);
     });
+  }
+
+  /**
+   * What may leave a workspace's machine from now on; it need not run. Not in turn with what else is asked: a policy that is
+   * tightened must not wait for a snapshot.
+   * @throws DormouseError `invalid_argument` with what is wrong with it, `not_found`; what was before holds then.
+   */
+  async setEgress(workspaceId: string, policy: EgressPolicy): Promise<void> {
+    await this.#applyEgress(this.#find(workspaceId), policy);
+  }
+
+  /** What was refused to a workspace's machine lately, and what went through its network. */
+  async egressLog(workspaceId: string): Promise<{ refusals: EgressRefusal[]; counters: EgressCounters | null }> {
+    const { live } = this.#find(workspaceId);
+    const refusals = this.#egressLog.of(workspaceId);
+    return { refusals, counters: live ? await this.#options.egress.count(live.slotIndex) : null };
+  }
+
+  /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
+  async testEgress(workspaceId: string, attempt: Required<EgressAttempt>): Promise<EgressDecision> {
+    const { live } = this.#find(workspaceId);
+    if (!live) throw new DormouseError("unavailable", `the machine of ${workspaceId} does not run`);
+    return await this.#options.egress.test(live.slotIndex, attempt);
+  }
+
+  watchEgress(signal?: AbortSignal): AsyncGenerator<{ workspaceId: string; refusal: EgressRefusal }> {
+    return this.#egressLog.watch(signal);
   }
 
   /** Boots a running machine from its drive, with nothing of its memory, and warms its agent. */
@@ -381,6 +430,7 @@ export class HostService {
       if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
       if (machine) await this.#end(machine);
       this.#machines.delete(ref.workspaceId);
+      this.#egressLog.forget(ref.workspaceId);
       if (!ref.keepSnapshots) await this.#options.timeline.removeAll(ref.workspaceId);
     });
   }
@@ -405,6 +455,20 @@ export class HostService {
       }
     }
     this.#watchers.close();
+    this.#egressLog.close();
+  }
+
+  async #applyEgress(machine: Machine, egress: EgressPolicy): Promise<void> {
+    checkPolicy(egress);
+    await machine.live?.setEgress(egress);
+    await this.#change(machine, { egress });
+  }
+
+  #workspaceIn(slotIndex: number): string | undefined {
+    for (const { live, record } of this.#machines.values()) {
+      if (live?.slotIndex === slotIndex) return record.workspaceId ?? undefined;
+    }
+    return undefined;
   }
 
   /** Runs a change of a workspace's machine; a snapshot that is only taken because its minute is over gives way. */

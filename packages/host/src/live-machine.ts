@@ -1,4 +1,5 @@
 import type { Capture, CaptureOptions } from "@dormouse/compute";
+import type { EgressPolicy } from "@dormouse/contract";
 import type { GuestConnections } from "./guest-address.ts";
 import type { MachineRecord } from "./machine-record.ts";
 
@@ -10,6 +11,8 @@ export interface LiveMachine {
   readonly slotIndex: number;
   readonly isolation: "hardware" | "emulation";
   pause(): Promise<void>;
+  /** What may leave it from now on; see `EgressEngine.setPolicy` of network. */
+  setEgress(policy: EgressPolicy): Promise<void>;
   resume(): Promise<void>;
   /** Memory, devices and drive of one instant, see `Machine.capture` of compute. */
   capture(options: Omit<CaptureOptions, "folder">): Promise<Capture>;

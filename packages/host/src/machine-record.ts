@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { writeFileAtomic } from "@dormouse/base/node";
-import { environment, machineState, resources, snapshotRef, userName } from "@dormouse/contract";
+import { egressPolicy, environment, machineState, resources, snapshotRef, userName } from "@dormouse/contract";
 import { z } from "zod";
 
 /** No path: what lies in a machine's folder stays there. */
@@ -72,6 +72,8 @@ export const machineRecord = z.object({
   env: environment,
   /** Whether it is kept every so often. */
   isKept: z.boolean().default(true),
+  /** What may leave it. Records of earlier versions, which knew no policy, lack it. */
+  egress: egressPolicy.default({ mode: "open", allow: [], deny: [], caps: [] }),
 });
 export type MachineRecord = z.infer<typeof machineRecord>;
 

@@ -49,6 +49,8 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
     const slot = early.take() ?? (await slots.allocate());
     stack.add(() => slots.release(slot));
     stack.add(() => vmm.endEarly(slot));
+    // Before its first instruction. One of the pool has none: nothing leaves it, and the host reaches it all the same.
+    if (record.workspaceId !== null) await slots.egress.setPolicy(slot.index, record.egress);
     const machine = await begin(slot);
     stack.release();
     return toLive(record, machine, { lane, slot });
@@ -86,6 +88,7 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
       slotIndex: slot.index,
       isolation: vmm.capabilities.isolation,
       died,
+      setEgress: (policy) => slots.egress.setPolicy(slot.index, policy),
       pause: async () => {
         await machine.pause();
         lane.pause();
@@ -183,7 +186,8 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
       if (record.slot === null) return undefined;
       try {
         const machine = await vmm.adopt(record.machineId);
-        const slot = slots.adopt(record.slot);
+        const slot = await slots.adopt(record.slot);
+        await slots.egress.setPolicy(slot.index, record.egress);
         const paused = (await machine.status()) === "paused";
         return toLive(record, machine, { lane: lanes.reserve(record.resources, { paused }), slot });
       } catch (error) {

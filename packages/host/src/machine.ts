@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { createId, DormouseError } from "@dormouse/base";
-import type { MachineInfo, Resources, TemplateInfo } from "@dormouse/contract";
+import { closedEgress, type MachineInfo, type Resources, type TemplateInfo } from "@dormouse/contract";
 import type { Activity } from "./activity.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { LiveMachine } from "./live-machine.ts";
@@ -88,5 +88,6 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     folder: "/workspace",
     env: {},
     isKept: true,
+    egress: closedEgress,
   };
 }

@@ -37,7 +37,7 @@ export async function prepareHost(options: {
   const known = await loadTemplates(cacheDir, log);
   if (known.some((template) => template.hash === templateHash)) return { templateHash };
   const { namePrefix } = options;
-  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead: 1, vmmsAhead: 0, log });
+  const runtime = await openRuntime({ vmm, namePrefix, cacheDir, slotsAhead: 1, vmmsAhead: 0, log });
   stack.add(() => runtime.close());
   // Another platform may be building in the same cache: its machine is not ours to end.
   await runtime.slots.reclaim([]);

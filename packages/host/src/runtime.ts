@@ -22,6 +22,10 @@ export interface RuntimeOptions {
   vmm: Vmm;
   /** Names the namespaces; also keeps the users of two platforms' machines apart. */
   namePrefix: string;
+  /** Where what is compiled is kept. */
+  cacheDir: string;
+  /** Address of a resolver; default: the host's. */
+  resolver?: string | undefined;
   slotsAhead: number;
   vmmsAhead: number;
   log: Logger;
@@ -46,9 +50,25 @@ export async function openVmm(options: {
 }
 
 /** Opens the slots beside a VMM. Needs root. */
-export async function openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log }: RuntimeOptions): Promise<Runtime> {
+export async function openRuntime({
+  vmm,
+  namePrefix,
+  cacheDir,
+  resolver,
+  slotsAhead,
+  vmmsAhead,
+  log,
+}: RuntimeOptions): Promise<Runtime> {
   const uidBase = uidBaseOf(namePrefix);
-  const slots = await createSlotPool({ namePrefix, uidBase, size: slotsAhead, max: maxSlots, logger: log });
+  const slots = await createSlotPool({
+    namePrefix,
+    uidBase,
+    size: slotsAhead,
+    max: maxSlots,
+    cacheDir,
+    resolver,
+    logger: log,
+  });
   const early = new WarmPool<Slot>({
     // The same native programs make both possible; without them a slot would be held for nothing.
     size: vmm.capabilities.liveSnapshot ? vmmsAhead : 0,

@@ -121,6 +121,17 @@ function createRouter(service: HostService, images: ImageTemplates) {
       console: host.machines.console.handler(async ({ input }) => ({ text: await service.console(input.workspaceId) })),
       watch: host.machines.watch.handler(({ signal }) => service.watch(signal)),
     },
+    egress: {
+      set: host.egress.set.handler(async ({ input }) => {
+        await service.setEgress(input.workspaceId, input.policy);
+        return {};
+      }),
+      log: host.egress.log.handler(({ input }) => service.egressLog(input.workspaceId)),
+      test: host.egress.test.handler(({ input: { workspaceId, ...attempt } }) =>
+        service.testEgress(workspaceId, attempt),
+      ),
+      watch: host.egress.watch.handler(({ signal }) => service.watchEgress(signal)),
+    },
     snapshots: {
       list: host.snapshots.list.handler(async ({ input }) => ({
         snapshots: await service.snapshots(input.workspaceId),

@@ -51,8 +51,16 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const { artifacts } = base;
   const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
   stack.add(() => vmm.close());
-  const { namePrefix, slotsAhead, vmmsAhead } = config;
-  const runtime = await openRuntime({ vmm, namePrefix, slotsAhead, vmmsAhead, log });
+  const { namePrefix, resolver, slotsAhead, vmmsAhead } = config;
+  const runtime = await openRuntime({
+    vmm,
+    namePrefix,
+    cacheDir: config.cacheDir,
+    resolver,
+    slotsAhead,
+    vmmsAhead,
+    log,
+  });
   stack.add(() => runtime.close());
   const { slots, early } = runtime;
   const lanes = createLanes({
@@ -81,6 +89,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     timeline,
     moments,
     tokens: createAgentTokens(config.agentSecret),
+    egress: slots.egress,
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
     async removeUnused(signal) {

@@ -1,14 +1,15 @@
-import { chmod, copyFile, cp, mkdir, symlink } from "node:fs/promises";
+import { chmod, copyFile, cp, link, mkdir, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import { contentHash, run } from "@dormouse/base/node";
 import { type BuildContext, cached, defaultCacheDir } from "./cache.ts";
+import { buildDebugTools } from "./debug-tools.ts";
 import { buildEngine, engineStarter } from "./engine.ts";
 import { packErofs } from "./erofs.ts";
 import { fileHash } from "./file-hash.ts";
 import { guestToolFiles, installGuestTools, sharedLibraries } from "./guest-tools.ts";
 
-const recipeVersion = "3";
+const recipeVersion = "4";
 const busyboxFile = "/bin/busybox";
 
 /** The programs the system drive is made of. */
@@ -29,8 +30,8 @@ export interface SystemDrive {
 
 /**
  * Packs the system drive. It brings its own Node with loader and libraries, so that
- * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep and BusyBox, for
- * images that have none of their own, and the engine that runs services beside them.
+ * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep, BusyBox and the
+ * debuggers, for images that have none of their own, and the engine that runs services beside them.
  * @throws DormouseError `not_found` when an input is missing.
  */
 export async function buildSystemDrive(inputs: SystemDriveInputs, context: BuildContext = {}): Promise<SystemDrive> {
@@ -38,8 +39,8 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
   const own = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, engineStarter];
   const files = [...own, ...(await guestToolFiles())];
   const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
-  const engine = await buildEngine(context);
-  const hash = await contentHash("system-drive", recipeVersion, engine.hash, ...hashes);
+  const [engine, debugTools] = await Promise.all([buildEngine(context), buildDebugTools(context)]);
+  const hash = await contentHash("system-drive", recipeVersion, engine.hash, debugTools.hash, ...hashes);
   const build = async (folder: string) => {
     const root = join(folder, "root");
     await install(inputs.initBinary, join(root, "sbin/dormouse-init"), 0o755);
@@ -54,6 +55,9 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
     await installGuestTools(root, busyboxFile);
     await cp(engine.root, join(root, "tools/engine"), { recursive: true, verbatimSymlinks: true });
     await install(engineStarter, join(root, "tools/libexec/podman"), 0o755);
+    await cp(debugTools.path, join(root, "tools/debug"), { recursive: true });
+    // js-debug runs in the agent's Node, which the drive holds once.
+    await link(join(root, "bin/node"), join(root, "tools/debug/node"));
     await packErofs({ tree: root, file: join(folder, "system.erofs"), ownedByRoot: true }, context.signal);
     await run("rm", ["-r", root]);
   };

@@ -5,6 +5,7 @@ import { type Disposer, DormouseError, disposer, type Logger } from "@dormouse/b
 import { withFileLock } from "@dormouse/base/node";
 import { addressRangeFor } from "./address-range.ts";
 import { type DnsRelay, startDnsRelay } from "./dns-relay.ts";
+import { type EgressEngine, openEgressEngine } from "./egress/engine.ts";
 import { installHostRules, openHost, removeHostRules } from "./host-rules.ts";
 import type { Ipv4Range } from "./ipv4.ts";
 import { findResolver, isLoopback, type Resolver, resolverFiles } from "./resolver.ts";
@@ -14,11 +15,17 @@ const rangeLock = "/run/dormouse-network.lock";
 const rangeLockTimeoutMs = 60_000;
 const resolverPollMs = 5_000;
 const dnsPort = 53;
+/** Nobody's: below all users of machines, and beyond what useradd, systemd and container engines give out by default. */
+const proxyUid = 999_999_999;
 
 /** The host's side of all slots of one platform, and the proof that no other process manages the same ones. */
 export interface HostNetwork {
   readonly range: Ipv4Range;
-  /** Lets go. `keepRules` leaves the rules for machines that run on; the relay, if there is one, ends in any case. */
+  readonly egress: EgressEngine;
+  /**
+   * Lets go. `keepRules` leaves the rules and the filter for machines that run on; relay, resolver and proxy end in any
+   * case, and nothing leaves that needs them.
+   */
   close(options: { keepRules: boolean }): Promise<void>;
 }
 
@@ -33,6 +40,8 @@ export interface HostNetworkOptions {
   slotsExist: boolean;
   /** Address of a resolver to use in place of the host's; one on the loopback is asked through a relay. */
   resolver: string | undefined;
+  /** Where what is compiled is kept. */
+  cacheDir: string;
   logger: Logger;
 }
 
@@ -44,12 +53,15 @@ export interface HostNetworkOptions {
 export async function openHostNetwork(options: HostNetworkOptions): Promise<HostNetwork> {
   const owned = disposer();
   try {
-    const range = await open(options, owned);
+    const { range, egress } = await open(options, owned);
     return {
       range,
+      egress,
       async close({ keepRules }) {
         await using _last = owned;
-        if (!keepRules) await removeHostRules(options.namePrefix);
+        if (keepRules) return;
+        await removeHostRules(options.namePrefix);
+        await egress.remove();
       },
     };
   } catch (error) {
@@ -58,15 +70,17 @@ export async function openHostNetwork(options: HostNetworkOptions): Promise<Host
   }
 }
 
-async function open(options: HostNetworkOptions, owned: Disposer): Promise<Ipv4Range> {
+async function open(options: HostNetworkOptions, owned: Disposer): Promise<{ range: Ipv4Range; egress: EgressEngine }> {
   const { namePrefix, logger } = options;
   owned.add(await claimPrefix(namePrefix));
   await openHost();
 
   let relay: { target: string; server: DnsRelay } | undefined;
   owned.add(async () => relay?.server[Symbol.asyncDispose]());
+  let upstream = { address: "127.0.0.1", port: dnsPort };
   const currentResolver = async (): Promise<Resolver> => {
     const address = options.resolver ?? (await findResolver());
+    upstream = { address, port: dnsPort };
     if (!isLoopback(address)) return { kind: "upstream", address };
     if (relay?.target !== address) {
       await relay?.server[Symbol.asyncDispose]();
@@ -79,16 +93,19 @@ async function open(options: HostNetworkOptions, owned: Disposer): Promise<Ipv4R
   let resolver = await currentResolver();
   const chooseAndInstall = async () => {
     const range = await addressRangeFor({ ...options, wanted: options.addressPool });
-    await installHostRules({ namePrefix, range, resolver });
-    return range;
+    const { cacheDir } = options;
+    const egress = await openEgressEngine({ namePrefix, range, cacheDir, proxyUid, upstream: () => upstream, logger });
+    owned.add(() => egress[Symbol.asyncDispose]());
+    await installHostRules({ namePrefix, range, resolver, egress: egress.ports });
+    return { range, egress };
   };
-  const range = await withFileLock(rangeLock, chooseAndInstall, { timeoutMs: rangeLockTimeoutMs });
+  const { range, egress } = await withFileLock(rangeLock, chooseAndInstall, { timeoutMs: rangeLockTimeoutMs });
 
   const follow = async () => {
     try {
       const next = await currentResolver();
       if (JSON.stringify(next) === JSON.stringify(resolver)) return;
-      await installHostRules({ namePrefix, range, resolver: next });
+      await installHostRules({ namePrefix, range, resolver: next, egress: egress.ports });
       resolver = next;
       logger.info("the host's resolver changed", { resolver });
     } catch (error) {
@@ -104,7 +121,7 @@ async function open(options: HostNetworkOptions, owned: Disposer): Promise<Ipv4R
     for (const file of resolverFiles) unwatchFile(file, onChange);
     return following;
   });
-  return range;
+  return { range, egress };
 }
 
 /**

@@ -3,7 +3,7 @@ import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { formatIpv4Range, type Ipv4Range, parseIpv4Range } from "./ipv4.ts";
 import type { Resolver } from "./resolver.ts";
-import { hostLinkOf } from "./slot.ts";
+import { classes, hostLinkOf } from "./slot.ts";
 
 const forwardSwitch = "/proc/sys/net/ipv4/ip_forward";
 const tapDevice = "/dev/net/tun";
@@ -22,7 +22,10 @@ export const maxConnectionsPerSlot = 8_192;
 export interface HostRules {
   namePrefix: string;
   range: Ipv4Range;
+  /** Of machines whose policy does not speak of names. */
   resolver: Resolver;
+  /** Ports of what decides by names, on this host. */
+  egress: { resolver: number; proxy: number };
 }
 
 /**
@@ -74,19 +77,21 @@ function tablesOf(namePrefix: string): { guard: string; nat: string } {
 /**
  * Two tables, one concern each. `guard`: what a guest may reach, decided once per connection as its first packet
  * arrives, before any address is rewritten (so that nothing the host publishes for others by rewriting is reached
- * either); the hooks behind it hold the same line should other rules of the host rewrite the packet. `nat`: DNS to the
- * upstream resolver, everything else out under the host's address. Only the rules for our own links decide; all
+ * either); the hooks behind it hold the same line should other rules of the host rewrite the packet. What the slot's filter
+ * has not decided on has no class and goes nowhere. `nat`: DNS to the upstream resolver or to the one that knows policies,
+ * what is to be looked at to the proxy, everything else out under the host's address. Only the rules for our own links decide; all
  * other traffic of the host passes untouched.
  */
-function ruleset({ namePrefix, range, resolver }: HostRules): string {
+function ruleset({ namePrefix, range, resolver, egress }: HostRules): string {
   const { guard, nat } = tablesOf(namePrefix);
   const links = `"${hostLinkOf(namePrefix, "*")}"`;
   const slots = formatIpv4Range(range);
   const dns = "fib daddr type local meta l4proto { tcp, udp } th dport 53";
-  const toResolver =
-    resolver.kind === "upstream" ? `dnat ip to ${resolver.address}` : `meta nfproto ipv4 redirect to :${resolver.port}`;
-  // The relay listens on all addresses of the host: a guest comes in by the rewritten question only, nobody from outside.
-  const relay = resolver.kind === "relay" ? `meta l4proto { tcp, udp } th dport ${resolver.port}` : undefined;
+  const toResolver = resolver.kind === "upstream" ? `dnat ip to ${resolver.address}` : `redirect to :${resolver.port}`;
+  // They listen on all addresses of the host: a guest comes in by what was rewritten only, nobody from outside.
+  const ports = [egress.resolver, egress.proxy, ...(resolver.kind === "relay" ? [resolver.port] : [])];
+  const own = `meta l4proto { tcp, udp } th dport { ${ports.join(", ")} }`;
+  const { classDirect, classProxy, classResolve } = classes;
   return `
 add table inet ${guard}
 delete table inet ${guard}
@@ -115,27 +120,33 @@ table inet ${guard} {
   chain from_slot {
     meta nfproto != ipv4 drop
     fib saddr . iif oif missing drop
+    ip dscp != { ${classDirect}, ${classProxy}, ${classResolve} } drop
     ct state invalid drop
     ct state established,related accept
     add @connections { ip saddr ct count over ${maxConnectionsPerSlot} } drop
     ip daddr @slots ${dns} accept
-    fib daddr type != unicast drop
-    ip daddr @slots drop
-    ip daddr @metadata drop
+    fib daddr type != unicast goto refuse
+    ip daddr @slots goto refuse
+    ip daddr @metadata goto refuse
+  }
+  chain refuse {
+    meta l4proto tcp reject with tcp reset
+    reject with icmp type admin-prohibited
   }
   chain listen {
     type filter hook input priority filter; policy accept;
     iifname ${links} goto to_host
-    ${relay ? `iifname != "lo" ${relay} drop` : ""}
+    iifname != "lo" ${own} drop
   }
   chain to_host {
     ct state established,related accept
-    ${relay ? `ct status dnat ${relay} accept` : ""}
+    ct status dnat ${own} accept
     drop
   }
   chain pass {
     type filter hook forward priority filter; policy accept;
     oifname ${links} goto to_slot
+    iifname ${links} ip dscp set cs0
     iifname ${links} tcp flags syn tcp option maxseg size set rt mtu
   }
   chain to_slot {
@@ -146,7 +157,9 @@ table inet ${guard} {
 table inet ${nat} {
   chain arrive {
     type nat hook prerouting priority dstnat; policy accept;
-    iifname ${links} ip daddr ${slots} ${dns} ${toResolver}
+    iifname ${links} ip dscp ${classResolve} ip daddr ${slots} ${dns} redirect to :${egress.resolver}
+    iifname ${links} ip dscp ${classDirect} ip daddr ${slots} ${dns} ${toResolver}
+    iifname ${links} ip dscp ${classProxy} meta l4proto tcp redirect to :${egress.proxy}
   }
   chain leave {
     type nat hook postrouting priority srcnat; policy accept;

@@ -5,6 +5,7 @@ import { createLogger, disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { maxConnectionsPerSlot } from "./host-rules.ts";
+import { everything } from "./policy/policy.ts";
 import { inner, type Slot } from "./slot.ts";
 import { createSlotPool } from "./slot-pool.ts";
 import { batch, type Pretended, pretendGuest, pretendInternet } from "./testing/pretend.ts";
@@ -38,9 +39,10 @@ beforeAll(async () => {
   });
   owned.add(() => pool.close());
   [slot, otherSlot] = await Promise.all([pool.allocate(), pool.allocate()]);
-  guest = await pretendGuest(slot);
+  for (const { index } of [slot, otherSlot]) await pool.egress.setPolicy(index, everything);
+  guest = await pretendGuest(slot, pool);
   owned.add(() => guest[Symbol.asyncDispose]());
-  otherGuest = await pretendGuest(otherSlot);
+  otherGuest = await pretendGuest(otherSlot, pool);
   owned.add(() => otherGuest[Symbol.asyncDispose]());
   host = await startProbe();
   owned.add(() => host[Symbol.asyncDispose]());
@@ -89,7 +91,7 @@ test("DNS asked of the gateway is answered by the resolver, over UDP and TCP", a
   expect(await connect(guest.probe, inner.gatewayAddress, 1, 53)).toMatchObject({ kind: "answered" });
 });
 
-test("what a guest must not reach stays silent, though it is there for others", async () => {
+test("what a guest must not reach is refused at once, though it is there for others", async () => {
   const hostAddresses = Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
     .filter(({ family, internal }) => family === "IPv4" && !internal)
@@ -104,7 +106,7 @@ test("what a guest must not reach stays silent, though it is there for others", 
 
   const forbidden = [...hostAddresses, otherSlot.address, slot.address, "169.254.169.254", inner.gatewayAddress];
   const outcomes = await Promise.all(forbidden.map((address) => isSilent(guest.probe, address)));
-  expect(outcomes).toEqual(forbidden.map(() => "silence"));
+  expect(outcomes).toEqual(forbidden.map(() => "refused"));
   expect(
     await guest.probe.request({ kind: "ask", host: "169.254.169.254", port: 53, text: "x", timeoutMs: 200 }),
   ).toEqual({ kind: "silence" });
@@ -116,7 +118,7 @@ test("nobody but the host reaches a guest", async () => {
     isSilent(internet.probe, slot.address),
     isSilent(otherGuest.probe, slot.address),
   ]);
-  expect(unsolicited).toEqual(["silence", "silence"]);
+  expect(unsolicited).toEqual(["silence", "refused"]);
 });
 
 test("a forged source address gets nowhere", async () => {
@@ -156,7 +158,9 @@ test("a resolver on the host's loopback is asked through a relay, which nobody o
   const namePrefix = "dmrelay";
   const pool = await createSlotPool({ namePrefix, uidBase: 701_000, size: 0, max: 1, resolver: "127.0.0.77", logger });
   onTestFinished(() => pool.close());
-  const asking = await pretendGuest(await pool.allocate());
+  const askingSlot = await pool.allocate();
+  await pool.egress.setPolicy(askingSlot.index, everything);
+  const asking = await pretendGuest(askingSlot, pool);
   onTestFinished(() => asking[Symbol.asyncDispose]());
   const question = { kind: "ask", text: "who", timeoutMs: answerTimeoutMs } as const;
   expect(await asking.probe.request({ ...question, host: inner.gatewayAddress, port: 53 })).toEqual({
@@ -165,7 +169,7 @@ test("a resolver on the host's loopback is asked through a relay, which nobody o
   });
 
   const { stdout } = await run("nft", ["list", "table", "inet", `dormouse_${namePrefix}_nat`]);
-  const relayPort = Number(/redirect to :(\d+)/.exec(stdout)?.[1]);
+  const relayPort = Number(/dscp 0x01 .* redirect to :(\d+)/.exec(stdout)?.[1]);
   expect(await host.request({ ...question, host: "127.0.0.1", port: relayPort })).toMatchObject({ kind: "received" });
   const outside = { ...question, host: internet.hostAddress, port: relayPort, timeoutMs: silenceMs };
   const direct = { ...question, host: inner.gatewayAddress, port: relayPort, timeoutMs: silenceMs };

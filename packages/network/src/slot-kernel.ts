@@ -4,7 +4,7 @@ import { networkInterfaces } from "node:os";
 import { fileURLToPath } from "node:url";
 import { DormouseError, type Logger, systemClock } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { indexOfName, inner, type Slot } from "./slot.ts";
+import { classes, indexOfName, inner, marks, type Slot } from "./slot.ts";
 
 const namespaceFolder = "/run/netns";
 const linkFolder = "/sys/class/net";
@@ -16,20 +16,34 @@ const dismantlePollMs = 10;
 
 /**
  * Makes slots in the kernel, a whole batch with one `ip` and one shell. When it fails nothing of the batch is left.
+ * @param filterFolder where the programs are pinned that decide what leaves.
  * @throws DormouseError `internal` with what `ip` or `nft` said.
  */
-export async function prepareSlots(slots: readonly Slot[], logger: Logger): Promise<void> {
+export async function prepareSlots(slots: readonly Slot[], filterFolder: string, logger: Logger): Promise<void> {
   try {
     await run("ip", ["-batch", "-"], { input: slots.map(linkCommands).join(""), timeoutMs: batchTimeoutMs });
-    await run("sh", [configureScript], {
-      input: slots.map((slot) => `${slot.namespace} ${slot.uid} ${slot.hostAddress} ${slot.address}\n`).join(""),
-      env: { PATH: process.env.PATH, ...mapToStrings(inner) },
-      timeoutMs: batchTimeoutMs,
-    });
+    await configure("all", slots, filterFolder);
   } catch (error) {
     await destroySlots(slots, logger);
     throw error;
   }
+}
+
+/** Puts what enforces the egress policy on a slot that exists, in place of what an earlier process put there. */
+export async function attachFilter(slot: Slot, filterFolder: string): Promise<void> {
+  await configure("filter", [slot], filterFolder);
+}
+
+async function configure(what: "all" | "filter", slots: readonly Slot[], filterFolder: string): Promise<void> {
+  const lines = slots.map(
+    ({ namespace, index, uid, hostAddress, address }) =>
+      `${namespace} ${index.toString(16)} ${uid} ${hostAddress} ${address}\n`,
+  );
+  await run("sh", [configureScript, what], {
+    input: lines.join(""),
+    env: { PATH: process.env.PATH, filterFolder, ...mapToStrings({ ...inner, ...marks, ...classes }) },
+    timeoutMs: batchTimeoutMs,
+  });
 }
 
 // One transmit queue each: a pair of links has as many as the machine has processors otherwise.

@@ -22,6 +22,8 @@ export interface SlotPoolOptions {
    * loopback is asked through a relay in this process, so DNS pauses while the process is away.
    */
   resolver?: string | undefined;
+  /** Where what is compiled is kept. Default: DORMOUSE_CACHE, else /var/cache/dormouse. */
+  cacheDir?: string | undefined;
   logger: Logger;
 }
 

@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { createLogger } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { openFilter, removeFilters } from "./egress/filter.ts";
+import { openEgressPrograms } from "./egress/native.ts";
 import { parseIpv4Range } from "./ipv4.ts";
 import { type Slot, slotAt } from "./slot.ts";
 import { destroySlots, existingSlotIndexes, prepareSlots } from "./slot-kernel.ts";
@@ -155,19 +157,19 @@ test("after SIGKILL a next process adopts what is in use and reclaims the rest, 
   await run("ip", ["netns", "add", "dmkill151"]);
 
   const pool = await open("dmkill", { max: 200, size: 1 });
-  expect(pool.adopt(kept.index)).toEqual(kept);
-  expect(() => pool.adopt(kept.index)).toThrow(`slot dmkill${kept.index} is allocated`);
-  expect(() => pool.adopt(151)).toThrow(/there is no slot dmkill151 with .* to adopt/);
+  expect(await pool.adopt(kept.index)).toEqual(kept);
+  await expect(pool.adopt(kept.index)).rejects.toThrow(`slot dmkill${kept.index} is allocated`);
+  await expect(pool.adopt(151)).rejects.toThrow(/there is no slot dmkill151 with .* to adopt/);
   const { leftover } = pool.counts();
   expect(leftover).toBeGreaterThanOrEqual(4);
   expect(await pool.reclaim([lost.index])).toBe(leftover - 1);
-  expect(pool.adopt(lost.index)).toEqual(lost);
+  expect(await pool.adopt(lost.index)).toEqual(lost);
   expect(pool.counts()).toMatchObject({ allocated: 2, leftover: 0 });
   expect(await inside(kept, "ip", "-brief", "link", "show", "tap0")).toContain("02:64:6d:00:00:01");
 
   await pool.close({ keep: [kept.index] });
   expect(await existingSlotIndexes("dmkill")).toEqual(new Set([kept.index]));
-  expect(await kernelState("dormouse_dmkill")).toHaveLength(2);
+  expect(await kernelState("dormouse_dmkill")).toHaveLength(3);
   const last = await open("dmkill", { max: 200, size: 0 });
   expect(last.addressPool).toBe(pool.addressPool);
   await last.close();
@@ -192,7 +194,7 @@ test("two platforms on one machine have their own names, rules and addresses", a
   await first.close();
   expect(await existingSlotIndexes("dmtwin")).toEqual(new Set());
   expect(await inside(b, "ip", "-brief", "link", "show", "tap0")).toContain("02:64:6d:00:00:01");
-  expect(await kernelState("dormouse_dmtwinx")).toHaveLength(2);
+  expect(await kernelState("dormouse_dmtwinx")).toHaveLength(3);
 });
 
 test("the last of 16,384 slots is like the first", async () => {
@@ -200,7 +202,13 @@ test("the last of 16,384 slots is like the first", async () => {
   const last = slotAt(plan, 16_383);
   expect(last).toMatchObject({ namespace: "dmlast16383", hostLink: "dmlast-16383", address: "10.214.127.255" });
   onTestFinished(() => destroySlots([last], logger));
-  await prepareSlots([last], logger);
+  const programs = await openEgressPrograms(process.env.DORMOUSE_CACHE ?? "/var/cache/dormouse");
+  const filter = await openFilter({ namePrefix: "dmlast", programs, onRefused: () => {}, logger });
+  onTestFinished(async () => {
+    await filter[Symbol.asyncDispose]();
+    await removeFilters("dmlast");
+  });
+  await prepareSlots([last], filter.folder, logger);
   expect(await inside(last, "ip", "-brief", "address")).toContain("10.214.127.255/31");
   expect(await inside(last, "ip", "-details", "link", "show", "tap0")).toContain("user 736383");
 });

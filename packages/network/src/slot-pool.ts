@@ -1,8 +1,16 @@
 import { DormouseError, sleep } from "@dormouse/base";
+import type { EgressEngine } from "./egress/engine.ts";
 import { openHostNetwork } from "./host-network.ts";
 import { formatIpv4Range } from "./ipv4.ts";
 import { type Slot, type SlotPlan, slotAt } from "./slot.ts";
-import { destroySlots, existingSlotIndexes, prepareSlots, slotIsPresent, slotIsWhole } from "./slot-kernel.ts";
+import {
+  attachFilter,
+  destroySlots,
+  existingSlotIndexes,
+  prepareSlots,
+  slotIsPresent,
+  slotIsWhole,
+} from "./slot-kernel.ts";
 import { checkSlotPoolOptions, type SlotPoolOptions } from "./slot-pool-options.ts";
 
 /** Slots made by one `ip` and one shell: large enough to share their start, small enough that waiters go on soon. */
@@ -19,6 +27,8 @@ const failuresUntilRejected = 3;
 export interface SlotPool {
   /** The range in use, in CIDR form. */
   readonly addressPool: string;
+  /** What may leave slots. One that nobody has given a policy reaches nothing, and can be reached by the host. */
+  readonly egress: Pick<EgressEngine, "setPolicy" | "clear" | "count" | "test" | "onRefused" | "pids" | "filterFolder">;
   /** Numbers for people and metrics: `free` can still be prepared, `leftover` waits for adopt or reclaim. */
   counts(): { prepared: number; allocated: number; leftover: number; releasing: number; free: number };
   /**
@@ -34,10 +44,10 @@ export interface SlotPool {
    */
   release(slot: Slot): Promise<void>;
   /**
-   * Takes over a slot that an earlier process allocated and that a machine still uses.
+   * Takes over a slot that an earlier process allocated and that a machine still uses. Its policy is to be set again.
    * @throws DormouseError `not_found` when the kernel does not have it whole, `already_exists` when it is allocated.
    */
-  adopt(index: number): Slot;
+  adopt(index: number): Promise<Slot>;
   /** Deletes what earlier processes left and was not adopted, except these; returns how many slots that were. */
   reclaim(exceptIndexes: Iterable<number>): Promise<number>;
   /**
@@ -72,6 +82,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
     ...options,
     addressPool: options.addressPool,
     resolver: options.resolver,
+    cacheDir: options.cacheDir ?? process.env.DORMOUSE_CACHE ?? "/var/cache/dormouse",
     slotsExist: leftover.size > 0,
   });
   const plan: SlotPlan = { namePrefix, range: host.range, uidBase: options.uidBase };
@@ -122,7 +133,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
     preparing = indexes.length;
     try {
       const slots = indexes.map((index) => slotAt(plan, index));
-      await prepareSlots(slots, logger);
+      await prepareSlots(slots, host.egress.filterFolder, logger);
       for (const slot of slots) offer(slot);
       return true;
     } catch (error) {
@@ -158,6 +169,11 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
   };
   const destroyReleased = async (batch: readonly Release[]) => {
     const slots = batch.map(({ slot }) => slot);
+    // Before anyone gets them anew, and sets a policy of their own.
+    await Promise.all(slots.map(({ index }) => host.egress.clear(index))).catch((error: unknown) => {
+      // The filter goes with the tap, and without one nothing passes.
+      logger.warn("policies of released slots could not be cleared", { error });
+    });
     const failure = await destroySlots(slots, logger).then(
       () => undefined,
       (error: unknown) => ({ error }),
@@ -178,6 +194,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
 
   const pool: SlotPool = {
     addressPool: formatIpv4Range(host.range),
+    egress: host.egress,
     counts: () => ({
       prepared: prepared.length,
       allocated: allocated.size,
@@ -219,7 +236,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
       allocated.delete(slot.index);
       return release(slot);
     },
-    adopt(index) {
+    async adopt(index) {
       const slot = slotAt(plan, index);
       if (allocated.has(index)) throw new DormouseError("already_exists", `slot ${slot.namespace} is allocated`);
       if (!leftover.has(index) || !slotIsWhole(slot)) {
@@ -227,6 +244,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
       }
       leftover.delete(index);
       allocated.set(index, slot);
+      await attachFilter(slot, host.egress.filterFolder);
       return slot;
     },
     async reclaim(exceptIndexes) {
@@ -235,6 +253,7 @@ export async function createSlotPool(options: SlotPoolOptions): Promise<SlotPool
       for (const index of indexes) leftover.delete(index);
       const results = await Promise.allSettled(indexes.map((index) => release(slotAt(anyIndex, index))));
       const failed = results.find((result) => result.status === "rejected");
+      await host.egress.retain([...allocated.keys(), ...except]);
       if (failed) throw failed.reason;
       return indexes.length;
     },

@@ -23,6 +23,18 @@ export const inner = {
   hostMac: "02:64:6d:00:00:04",
 } as const;
 
+/** Marks of packets that the filter has decided on, as in `native/egress-abi.h`. */
+export const marks = {
+  markDirect: 0xd1,
+  markProxy: 0xd2,
+  markResolve: 0xd3,
+  markRefuse: 0xd4,
+  markInward: 0xd5,
+} as const;
+
+/** What the marks become between a slot and the host: code points of the differentiated services field. */
+export const classes = { classDirect: 1, classProxy: 2, classResolve: 3 } as const;
+
 /** A network of its own for one machine: namespace, tap, NAT out and the way in for the host. */
 export interface Slot {
   /** 0 to {@link maxSlots} − 1. */

@@ -228,6 +228,22 @@ class Workspace:
             return Workspace(self._connection.twin(), fork["workspace"])
         return DormouseError(fork["error"]["code"], fork["error"]["message"])
 
+    def egress(self) -> Dict[str, Any]:
+        """What may leave the workspace: ``policy``, the ``layers`` that it comes from, and what is ``proposed``."""
+        return self._connection.api("GET", self._path("/egress"))
+
+    def allow_egress(self, *rules: str) -> Dict[str, Any]:
+        """Allows places, each ``[PROTOCOL:]HOST[:PORTS]`` or ``preset:NAME``; takes effect at once."""
+        return self._connection.api("POST", self._path("/egress/allow"), {"rules": list(rules)})
+
+    def deny_egress(self, *rules: str) -> Dict[str, Any]:
+        """Denies places, whatever allows them; open connections there are cut."""
+        return self._connection.api("POST", self._path("/egress/deny"), {"rules": list(rules)})
+
+    def egress_log(self) -> Dict[str, Any]:
+        """Where the workspace wanted to go and was not let (``refusals``), and what went through (``counters``)."""
+        return self._connection.api("GET", self._path("/egress/log"))
+
     def set_ttl(self, ttl_seconds: Optional[int]) -> None:
         """It is deleted this long from now; None keeps it."""
         self._info = self._connection.api("PATCH", self._path(), {"ttlSeconds": ttl_seconds})

@@ -1,5 +1,12 @@
 export { DormouseError, type ErrorCode } from "@dormouse/base";
 export type {
+  EgressAttempt,
+  EgressCounters,
+  EgressDecision,
+  EgressLayer,
+  EgressMode,
+  EgressPolicy,
+  EgressRefusal,
   ExecResult,
   FileChange,
   FileEntry,
@@ -17,6 +24,7 @@ export type {
   Template,
   UnpushedWork,
   Workspace as WorkspaceInfo,
+  WorkspaceEgress,
   WorkspaceEvent,
   WorkspaceState,
 } from "@dormouse/contract";
@@ -24,6 +32,7 @@ export { saveCredentials } from "#credentials";
 export type { ConnectionState } from "./channel.ts";
 export { type ApiClient, Connection, type ConnectionOptions, type GuestClient } from "./connection.ts";
 export type { Credentials } from "./credentials.ts";
+export type { Egress } from "./egress.ts";
 export type { Command, ExecOptions } from "./exec.ts";
 export type { Files, WatchOptions, WriteOptions } from "./files.ts";
 export type { Git, GitTransferOptions } from "./git.ts";

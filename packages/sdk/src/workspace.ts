@@ -14,6 +14,7 @@ import { fromRpcError } from "@dormouse/contract/errors";
 import type { Channel } from "./channel.ts";
 import { Connection, type ConnectionOptions, type GuestClient } from "./connection.ts";
 import { createWatched, type WatchOptions, watchUntilRunning } from "./create.ts";
+import { Egress } from "./egress.ts";
 import { type Command, type ExecOptions, execute, start } from "./exec.ts";
 import { Files } from "./files.ts";
 import { Git } from "./git.ts";
@@ -64,6 +65,7 @@ export class Workspace {
   readonly pty: Terminals;
   readonly git: Git;
   readonly ports: Ports;
+  readonly egress: Egress;
   readonly #guest: GuestClient;
   readonly #channel: Channel;
   #info: WorkspaceInfo;
@@ -80,6 +82,7 @@ export class Workspace {
     this.pty = new Terminals(guest, channel);
     this.git = new Git(guest, channel);
     this.ports = new Ports(connection, channel, () => this.#info);
+    this.egress = new Egress(connection, info.id);
   }
 
   /**

@@ -2,6 +2,7 @@ import type { UserSettings, Workspace } from "@dormouse/contract";
 import type { PageAddress } from "./address.ts";
 import type { Api } from "./api.ts";
 import { openChannel } from "./channel/channel.ts";
+import { registerDebug } from "./debug/debug.ts";
 import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
 import { registerPorts } from "./features/ports/ports.ts";
@@ -10,10 +11,12 @@ import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
 import { toEditorPath } from "./paths.ts";
 import { registerSourceControl } from "./source-control/source-control.ts";
+import { debugModel } from "./vscode/debug-model.ts";
 import { registerDormouseExtension } from "./vscode/extension.ts";
 import { registerQuickDiffGutter } from "./vscode/quick-diff-gutter.ts";
 import { startWorkbench } from "./vscode/start.ts";
 import { waitForRestoredTerminals } from "./vscode/terminal/focus-command.ts";
+import { showTerminal } from "./vscode/terminal/show-terminal.ts";
 import { syncUserSettings } from "./vscode/user-settings.ts";
 import { workspaceLink } from "./workspace-link.ts";
 
@@ -37,7 +40,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     url: new URL(`${guestUrl}/channel`, location.origin.replace(/^http/, "ws")).href,
     beforeRetry: link.beforeRetry,
   });
-  const { files, restored } = await startWorkbench({
+  const { files, terminals, restored } = await startWorkbench({
     workspace,
     channel,
     settings: options.settings,
@@ -55,6 +58,13 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerTimeline({ api, rest, workspace });
   registerPorts({ api, rest, channel, workspace });
   registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
+  registerDebug({
+    api,
+    channel,
+    folder: toEditorPath(workspace.folder),
+    model: debugModel(),
+    showTerminal: (ptyId) => showTerminal(terminals, ptyId),
+  });
   syncUserSettings(options.settings, (settings) => rest.me.saveSettings(settings));
   const gutter = registerQuickDiffGutter();
   api.commands.registerCommand("dormouse.nextChange", () => gutter.goToChange("next"));

@@ -26,6 +26,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./logs.ts"),
   },
   { name: "ports", summary: "List, share and forward what listens in a workspace", load: () => import("./ports.ts") },
+  {
+    name: "egress",
+    summary: "Show, allow, deny and test what may leave a workspace",
+    load: () => import("./egress.ts"),
+  },
   { name: "ttl", summary: "Set when a workspace is deleted", load: () => import("./ttl.ts") },
   { name: "idle", summary: "Set when a workspace falls asleep by itself", load: () => import("./idle.ts") },
   { name: "hibernate", summary: "Put a workspace to sleep", load: () => import("./hibernate.ts") },

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { DormouseError, formatDuration } from "@dormouse/base";
 import { type PortVisibility, portVisibility } from "@dormouse/contract";
-import { Connection, saveCredentials, Workspace } from "@dormouse/sdk";
+import { Connection, type EgressMode, saveCredentials, Workspace } from "@dormouse/sdk";
 import { type Command, Option } from "commander";
 import { parseDuration } from "../duration.ts";
 import { interruptible, usageError } from "../exit.ts";
@@ -15,6 +15,7 @@ import { parseRetention } from "../retention.ts";
 import { createStepReporter } from "../step-reporter.ts";
 import { printProblem } from "../workspace-view.ts";
 import { classifyRepository } from "./create.ts";
+import { parseMode } from "./egress.ts";
 
 interface UpFlags {
   port: string;
@@ -31,6 +32,7 @@ interface UpFlags {
   portsDomain?: string;
   portsMaxVisibility: PortVisibility;
   prefix: string;
+  egress: string;
   snapshots?: string;
   snapshotEvery: string;
   keepUnused: string;
@@ -87,6 +89,11 @@ export default function up(command: Command): void {
       "where features named by their id alone are, e.g. registry.example/team/features",
     )
     .option(
+      "--egress <mode>",
+      "what may leave workspaces: default (registries and their own git host), none (what rules allow) or open",
+      "default",
+    )
+    .option(
       "--ports-domain <name[:port]>",
       "forwarded ports are at PORT--WORKSPACE.<name>; all of its names must lead here. Default on one machine: localhost",
     )
@@ -103,6 +110,7 @@ export default function up(command: Command): void {
       const port = parseCount("--port", flags.port, 65_535);
       const poolSize = parseCount("--pool", flags.pool, 64);
       const memoryOvercommit = parseFactor("--overcommit", flags.overcommit, 16);
+      const egressMode = parseMode("--egress", flags.egress);
       const quota = {
         workspaces:
           flags.quotaWorkspaces === undefined ? null : parseCount("--quota-workspaces", flags.quotaWorkspaces, 1e6),
@@ -122,12 +130,13 @@ export default function up(command: Command): void {
       await interruptible((signal) =>
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
-            ...{ flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, unusedForMs, signal },
+            ...{ flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention },
+            ...{ unusedForMs, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
             const opened = await openShown({ platform, repository: wanted, dataDir: flags.data, signal });
-            await announce(platform, opened);
+            await announce(platform, opened, egressMode);
             await aborted(signal);
           } finally {
             await stopShown(platform);
@@ -143,10 +152,18 @@ export default function up(command: Command): void {
 async function startShown(
   options: { flags: UpFlags; port: number } & Pick<
     PlatformOptions,
-    "poolSize" | "memoryOvercommit" | "quota" | "snapshotEveryMs" | "retention" | "unusedForMs" | "signal"
+    | "poolSize"
+    | "memoryOvercommit"
+    | "quota"
+    | "egressMode"
+    | "snapshotEveryMs"
+    | "retention"
+    | "unusedForMs"
+    | "signal"
   >,
 ): Promise<Platform> {
-  const { flags, port, poolSize, memoryOvercommit, quota, snapshotEveryMs, retention, unusedForMs, signal } = options;
+  const { flags, port, poolSize, memoryOvercommit, quota, egressMode } = options;
+  const { snapshotEveryMs, retention, unusedForMs, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -155,6 +172,7 @@ async function startShown(
     poolSize,
     memoryOvercommit,
     quota,
+    egressMode,
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
@@ -215,7 +233,7 @@ async function openShown(options: {
   }
 }
 
-async function announce(platform: Platform, workspace: Workspace | undefined): Promise<void> {
+async function announce(platform: Platform, workspace: Workspace | undefined, egressMode: EgressMode): Promise<void> {
   const path = workspace ? `/w/${workspace.name}` : "/";
   const link = await platform.createSignInLink(path);
   workspace?.close();
@@ -225,6 +243,11 @@ async function announce(platform: Platform, workspace: Workspace | undefined): P
   );
   printLine(`  ${paint("cyan", link)}`);
   if (workspace) printProblem(workspace.info);
+  if (egressMode === "open") {
+    printLine(
+      paint("red", "Egress is open: whatever runs in a workspace can send anything anywhere (--egress default)."),
+    );
+  }
   printLine(`Afterwards: ${platform.url}${path}   Ctrl-C stops everything; what runs sleeps until the next start.`);
 }
 

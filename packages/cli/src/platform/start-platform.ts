@@ -37,6 +37,10 @@ export interface PlatformOptions {
   quota?: ControlConfigInput["quota"];
   /** Where images and features come from; default: as the host has it. */
   registry?: HostConfigInput["registry"];
+  /** What may leave workspaces unless the installation's own layer says otherwise; default: as control has it. */
+  egressMode?: ControlConfigInput["egressMode"];
+  /** IPv4 address of the resolver that is asked for names; default: the host's. */
+  resolver?: string | undefined;
   /** How definitions are applied; default: as control has it. */
   devcontainer?: ControlConfigInput["devcontainer"];
   /** Where ports have their origins, by default the platform's own name where names below it lead here too; and the policy. */
@@ -137,6 +141,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       listen: { port: ports.host },
       token: hostToken,
       namePrefix,
+      resolver: options.resolver,
       poolSize,
       vmmsAhead: options.vmmsAhead,
       registry: options.registry,
@@ -158,6 +163,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       quota: options.quota,
       devcontainer: { ...options.devcontainer, unusedForMs: options.unusedForMs },
       ports: { domain: portsDomain, maxVisibility: options.ports?.maxVisibility },
+      egressMode: options.egressMode,
       dataDir: join(dataDir, "control"),
     };
     const gateway: GatewayConfigInput = {

@@ -4,6 +4,7 @@ import type { Actor } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
 import type { PersonalSetups } from "../accounts/personal-setups.ts";
+import type { EgressService } from "../egress/service.ts";
 import type { PortService } from "../ports/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
@@ -16,6 +17,7 @@ export interface ApiServices {
   ports: PortService;
   templates: TemplateCatalogue;
   baker: TemplateBaker;
+  egress: EgressService;
   apiKeys: ApiKeys;
   people: People;
   personalSetups: PersonalSetups;
@@ -29,6 +31,7 @@ export function apiRouter({
   ports,
   templates,
   baker,
+  egress,
   apiKeys,
   people,
   personalSetups,
@@ -38,7 +41,7 @@ export function apiRouter({
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
-  const { workspaces: w, apiKeys: k, me } = api;
+  const { workspaces: w, apiKeys: k, egress: e, me } = api;
   return api.router({
     workspaces: {
       create: w.create.handler(({ context, input, signal }) => workspaces.create(context.actor, input, signal)),
@@ -125,6 +128,20 @@ export function apiRouter({
         await baker.remove(context.actor, input.template, input.version);
         return {};
       }),
+    },
+    egress: {
+      show: e.show.handler(({ context, input }) => egress.show(context.actor, input.workspace)),
+      set: e.set.handler(({ context, input: { workspace, ...layer } }) => egress.set(context.actor, workspace, layer)),
+      allow: e.allow.handler(({ context, input }) => egress.allow(context.actor, input.workspace, input.rules)),
+      deny: e.deny.handler(({ context, input }) => egress.deny(context.actor, input.workspace, input.rules)),
+      log: e.log.handler(({ context, input }) => egress.log(context.actor, input.workspace)),
+      test: e.test.handler(({ context, input: { workspace, ...attempt } }) =>
+        egress.test(context.actor, workspace, attempt),
+      ),
+      layer: e.layer.handler(({ input }) => egress.layer(input)),
+      setLayer: e.setLayer.handler(({ context, input: { layer, ...scope } }) =>
+        egress.setLayer(context.actor, scope, layer),
+      ),
     },
     apiKeys: {
       create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),

@@ -1,4 +1,4 @@
-import type { Dotfiles, PortProtocol, PortVisibility } from "@dormouse/contract";
+import type { Dotfiles, EgressLayer, PortProtocol, PortVisibility } from "@dormouse/contract";
 import { sql } from "drizzle-orm";
 import {
   bigint,
@@ -192,6 +192,19 @@ export const installation = pgTable("installation", {
   name: text("name").primaryKey(),
   value: text("value").notNull(),
 });
+
+/** What an installation, templates, repositories and workspaces say of what may leave machines. */
+export const egressLayers = pgTable(
+  "egress_layers",
+  {
+    scope: text("scope").$type<"installation" | "template" | "repository" | "workspace">().notNull(),
+    /** The template's name, the repository's address, the workspace's id; empty for the installation. */
+    name: text("name").notNull(),
+    layer: jsonb("layer").$type<EgressLayer>().notNull(),
+    updatedAt: at("updated_at").notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.scope, table.name] })],
+);
 
 // Workspaces.
 

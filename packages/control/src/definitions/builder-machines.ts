@@ -41,7 +41,14 @@ export function createBuilderMachines(options: {
           host.calls.machines.create(
             {
               ...{ workspaceId: id, generation: 1, template: start.template, hostname: "builder" },
-              ...{ resources: start.resources, env, folder: "/tmp", user: "root", isKept: false },
+              ...{
+                resources: start.resources,
+                env,
+                folder: "/tmp",
+                user: "root",
+                isKept: false,
+                egress: watcher.egress,
+              },
               ...(start.snapshot && { snapshot: start.snapshot }),
             },
             { signal },

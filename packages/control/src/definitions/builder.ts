@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import { DormouseError, KeyedLock } from "@dormouse/base";
-import type { SnapshotRef } from "@dormouse/contract";
+import type { EgressPolicy, SnapshotRef } from "@dormouse/contract";
 import { follow, type GuestClient, type HostConnection, remote } from "../host/client.ts";
 import { findAccount } from "./accounts.ts";
 import type { BuildStore } from "./build-store.ts";
@@ -11,8 +11,10 @@ import type { FeatureInstallation, ResolvedDefinition } from "./resolve.ts";
 import { runLogged } from "./run.ts";
 import { loadServiceImage } from "./services.ts";
 
-/** What is told of a build, and what its commands write. */
+/** What is told of a build, what its commands write, and what they may reach. */
 export interface BuildWatcher {
+  /** Of the workspace that it is for: what runs is its repository's. */
+  egress: EgressPolicy;
   onProgress(progress: { step: string; message: string; fraction?: number }): void;
   onLog(line: string): void;
 }

@@ -80,6 +80,8 @@ export interface Definition {
   isPrebuild: boolean;
   /** The repository's folder lies in a file and waits for the next machine. */
   carried: boolean;
+  /** Where the file wants to reach: proposals, which a person decides about. Absent in what was decided before there were any. */
+  egress?: string[];
   /** Personal settings that are brought and installed once tools have what they wait for. */
   dotfiles: DormouseCustomizations["dotfiles"] | null;
   /** Steps that have run in this machine. */

@@ -1,5 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import type { Dotfiles, FeatureLock, PersonalSetup } from "@dormouse/contract";
+import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
@@ -89,6 +90,7 @@ export interface DefinitionsOptions {
   imageBuilder: ImageBuilder;
   carrier: Carrier;
   logs: SetUpLogs;
+  policies: Pick<EgressPolicies, "of">;
   hookTimeoutMs: number;
   defaultNamespace: string | undefined;
   /** Tells who follows a workspace how far it is. */
@@ -100,9 +102,11 @@ const guessFreshMs = 3_600_000;
 
 /** Makes {@link Definitions}. */
 export function createDefinitions(options: DefinitionsOptions): Definitions {
-  const { host, store, builder, imageBuilder, carrier, logs, hookTimeoutMs, defaultNamespace, tell } = options;
+  const { host, store, builder, imageBuilder, carrier, logs, policies, hookTimeoutMs, defaultNamespace, tell } =
+    options;
 
-  const watcherOf = (row: OwnedRow, file: SetUpLog): BuildWatcher => ({
+  const watcherOf = async (row: OwnedRow, file: SetUpLog): Promise<BuildWatcher> => ({
+    egress: await policies.of(row),
     onProgress: (progress) => tell(row.id, progress),
     onLog: file.add,
   });
@@ -167,7 +171,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       const current = currentStart(row);
       let decided: { definition: Definition; folder: string };
       try {
-        decided = await decide(row, before, watcherOf(row, file), signal);
+        decided = await decide(row, before, await watcherOf(row, file), signal);
         if (row.repository !== null && decided.definition.path !== null) {
           await store.remember(keyOf(row, row.repository, before.wanted), decided);
         }
@@ -214,7 +218,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
       if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
-      const watcher = watcherOf(row, file);
+      const watcher = await watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
       if (isFirst) {
         await makeFolders(place, signal);
@@ -240,12 +244,12 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       await using file = logs.open(row.id);
       const place = await placeOf(row, definition, signal);
       const env = environmentOf(definition, place.owner);
-      await bringIdentity(place, setup, { env, isFirst, watcher: watcherOf(row, file), signal });
+      await bringIdentity(place, setup, { env, isFirst, watcher: await watcherOf(row, file), signal });
     },
     async bringDotfiles(row, dotfiles, signal) {
       const definition = row.definition ?? openDefinition(null);
       await using file = logs.open(row.id);
-      const watcher = watcherOf(row, file);
+      const watcher = await watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
       await bringDotfiles(place, dotfiles, { env: await hookEnvironment(place, watcher, signal), watcher, signal });
     },
@@ -253,13 +257,13 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     async startServices(row, signal) {
       const definition = row.definition ?? openDefinition(null);
       await using file = logs.open(row.id);
-      return (await withServices(definition, row, watcherOf(row, file), signal)).notes;
+      return (await withServices(definition, row, await watcherOf(row, file), signal)).notes;
     },
 
     async runAttachSteps(row, signal) {
       const definition = row.definition ?? openDefinition(null);
       await using file = logs.open(row.id);
-      const watcher = watcherOf(row, file);
+      const watcher = await watcherOf(row, file);
       try {
         const place = await placeOf(row, definition, signal);
         const env = await hookEnvironment(place, watcher, signal);

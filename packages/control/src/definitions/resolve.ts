@@ -178,6 +178,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
       vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
+      egress: customizations.egress?.allow ?? [],
       notes: [
         ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
         ...notes,
@@ -254,7 +255,7 @@ async function resolveServices(
 }
 
 /** A command that only keeps a container alive; a machine lives without. */
-const idleCommand = /^$|\b(sleep|tail|while|cat|bash|sh)\b/;
+const idleCommand = /^$|^(\/bin\/)?(cat|(ba|da|z)?sh)$|\bsleep\b|\btail -[fF]\b/;
 
 /** What the workspace's own service says and a machine does not do. */
 function workspaceNotes({ plan: { workspace } }: ComposeSource, folder: string): string[] {

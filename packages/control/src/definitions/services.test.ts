@@ -1,3 +1,4 @@
+import { closedEgress } from "@dormouse/contract";
 import type { ServiceRun } from "@dormouse/devcontainer";
 import { describe, expect, it } from "vitest";
 import type { GuestClient } from "../host/client.ts";
@@ -49,7 +50,7 @@ const run = (name: string, more: Partial<ServiceRun> = {}) => ({
 const after = (service: string, condition: ServiceRun["dependsOn"][number]["condition"], required = true) => ({
   ...{ service, condition, required },
 });
-const watcher = { onProgress() {}, onLog() {} };
+const watcher = { egress: closedEgress, onProgress() {}, onLog() {} };
 
 describe("services", () => {
   it("are started in order, each when what it needs is well", async () => {

@@ -7,6 +7,8 @@ import { DormouseError } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import {
   convertRpcErrors,
+  type EgressPolicy,
+  type EgressRefusal,
   type FeatureSource,
   guestContract,
   hostContract,
@@ -33,6 +35,10 @@ export interface SimulatedHost extends AsyncDisposable {
   environments: Record<string, string>[];
   /** What machines were created with, in order. */
   created: MachineOrder[];
+  /** Policies that machines were given while they ran, in order. */
+  egress: { workspaceId: string; policy: EgressPolicy }[];
+  /** Tells who watches that something was refused. */
+  refuse(workspaceId: string, refusal: EgressRefusal): void;
   /** Files that every machine has, by path. */
   files: Map<string, string>;
   /** Metadata of the features in its registry, by id, and what of them was asked for. */
@@ -42,7 +48,7 @@ export interface SimulatedHost extends AsyncDisposable {
   behaviour: {
     /** Called before each state-changing call; may wait or throw. */
     before?: (
-      call: "create" | "delete" | "clone" | "hibernate" | "wake" | "snapshot",
+      call: "create" | "delete" | "clone" | "hibernate" | "wake" | "snapshot" | "egress",
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
@@ -68,6 +74,8 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const executed: string[] = [];
   const environments: Record<string, string>[] = [];
   const created: MachineOrder[] = [];
+  const egress: SimulatedHost["egress"] = [];
+  const refusalWatchers = new Set<(refusal: { workspaceId: string; refusal: EgressRefusal }) => void>();
   const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
   const ended = new Map<string, number>();
   const features = new Map<string, object>();
@@ -211,6 +219,34 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
           }
         } finally {
           watchers.delete(watcher);
+        }
+      }),
+    },
+    egress: {
+      set: host.egress.set.handler(async ({ input }) => {
+        await behaviour.before?.("egress", input.workspaceId);
+        existing(input.workspaceId);
+        egress.push(input);
+        return {};
+      }),
+      log: host.egress.log.handler(() => ({ refusals: [], counters: null })),
+      test: host.egress.test.handler(() => ({ isAllowed: true, reason: "simulated" })),
+      watch: host.egress.watch.handler(async function* ({ signal }) {
+        const queue: { workspaceId: string; refusal: EgressRefusal }[] = [];
+        let wake = () => {};
+        const watcher = (refusal: (typeof queue)[number]) => {
+          queue.push(refusal);
+          wake();
+        };
+        refusalWatchers.add(watcher);
+        signal?.addEventListener("abort", () => wake());
+        try {
+          while (!signal?.aborted) {
+            yield* queue.splice(0);
+            await new Promise<void>((resolve) => (wake = resolve));
+          }
+        } finally {
+          refusalWatchers.delete(watcher);
         }
       }),
     },
@@ -402,6 +438,10 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     executed,
     environments,
     created,
+    egress,
+    refuse(workspaceId, refusal) {
+      for (const watcher of refusalWatchers) watcher({ workspaceId, refusal });
+    },
     files,
     features,
     fetched,

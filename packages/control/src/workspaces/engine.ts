@@ -5,6 +5,7 @@ import { type Definition, environmentOf, openDefinition } from "../definitions/d
 import type { Definitions } from "../definitions/definitions.ts";
 import { proposedDotfiles } from "../definitions/dotfiles.ts";
 import { backgroundOf, hasAttachSteps } from "../definitions/steps.ts";
+import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import { createBackground } from "./background.ts";
@@ -77,6 +78,7 @@ export function createEngine(options: {
   personalSetups: Pick<PersonalSetups, "of">;
   definitions: Definitions;
   templates: Pick<TemplateStore, "isMadeOf">;
+  policies: Pick<EgressPolicies, "of" | "forget">;
   host: HostConnection;
   changes: Changes;
   view: WorkspaceView;
@@ -84,7 +86,8 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, personalSetups, definitions, templates, host, changes, view, meter, sightings, log } = options;
+  const { store, personalSetups, definitions, templates, policies, host, changes, view, meter, sightings, log } =
+    options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
   const background = createBackground(log);
@@ -120,7 +123,7 @@ export function createEngine(options: {
     reason: row.restoreSnapshot === null ? null : row.reason,
   });
 
-  function createMachine(
+  async function createMachine(
     row: OwnedRow,
     from: { snapshot?: SnapshotRef | undefined; user?: string | undefined },
     signal: AbortSignal,
@@ -129,8 +132,9 @@ export function createEngine(options: {
     const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
     const env = environmentOf(definition, row);
-    const machine = { workspaceId, generation, template, hostname, resources, env, folder, ...from };
-    return remote(host.calls.machines.create(machine, { signal }));
+    const egress = await policies.of(row);
+    const machine = { workspaceId, generation, template, hostname, resources, env, folder, egress, ...from };
+    return await remote(host.calls.machines.create(machine, { signal }));
   }
 
   /** What a new machine of a workspace starts from, and whose it is. A fork is whose its snapshot was. */
@@ -291,7 +295,8 @@ export function createEngine(options: {
       async waking(row, signal) {
         const { id: workspaceId, generation, restoreSnapshot } = row;
         const env = environmentOf(row.definition, row);
-        const wake = { workspaceId, generation, env, snapshotId: restoreSnapshot ?? undefined };
+        const egress = await policies.of(row);
+        const wake = { workspaceId, generation, env, snapshotId: restoreSnapshot ?? undefined, egress };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
@@ -309,6 +314,7 @@ export function createEngine(options: {
         const { id: workspaceId, generation } = row;
         await remote(host.calls.machines.delete({ workspaceId, generation, keepSnapshots }, { signal }));
         await definitions.forget(row.id);
+        await policies.forget(row.id);
         await store.remove(row.id);
         log.info("workspace deleted", { workspaceId: row.id });
         changes.publish(row.id, { type: "deleted" });

@@ -22,6 +22,7 @@ import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
+import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
@@ -124,6 +125,7 @@ export function workspaceService(options: {
   engine: Engine;
   definitions: Pick<Definitions, "guess" | "lock">;
   logs: Pick<SetUpLogs, "read">;
+  policies: Pick<EgressPolicies, "inherit">;
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
@@ -132,7 +134,7 @@ export function workspaceService(options: {
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
-  const { store, engine, definitions, logs, host, changes, templates, quota, addresses, view, log } = options;
+  const { store, engine, definitions, logs, policies, host, changes, templates, quota, addresses, view, log } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -297,6 +299,7 @@ export function workspaceService(options: {
         sourceWorkspace: snapshot.workspaceId,
         sourceSnapshot: snapshot.id,
       });
+      await policies.inherit(parent.id, made.id);
       return { workspace: view(await settled(made.id, made)) };
     } catch (caught) {
       const failed = made;

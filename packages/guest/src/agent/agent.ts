@@ -2,6 +2,8 @@ import { connect } from "node:net";
 import type { Logger } from "@dormouse/base";
 import { createSpawner } from "../process/spawner.ts";
 import { spawnerPort } from "../process/spawner-protocol.ts";
+import type { DebugTools } from "./debug/adapters.ts";
+import { createDebugService } from "./debug/service.ts";
 import { createExecService } from "./exec.ts";
 import { createFileService } from "./files.ts";
 import { createGitService } from "./git/service.ts";
@@ -24,6 +26,7 @@ export interface AgentOptions {
   user: string;
   /** Where `dormouse-init` writes whose machine this is, see {@link openSession}. */
   identityFile: string;
+  debugTools: DebugTools;
   logger: Logger;
 }
 
@@ -49,6 +52,7 @@ export function createAgent(options: AgentOptions) {
     watch: createWatchService(root),
     git: createGitService(machine, spawner),
     search: createSearchService(machine, spawner),
+    debug: createDebugService({ machine, spawner, pty, tools: options.debugTools }),
     ports: createPortService(root, isOwnPort),
     machine: createMachineService({ machine, spawner, exec, pty }),
   };
@@ -57,6 +61,7 @@ export function createAgent(options: AgentOptions) {
     server,
     close() {
       server.closeAll();
+      services.debug.close();
       spawner.close();
     },
   };

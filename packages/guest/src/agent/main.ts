@@ -10,6 +10,10 @@ const agent = createAgent({
   user: env.DORMOUSE_USER ?? "dev",
   spawnSocket: env.DORMOUSE_SPAWN_SOCKET ?? "/run/dormouse/spawn.sock",
   identityFile: env.DORMOUSE_IDENTITY_FILE ?? "/run/dormouse/identity",
+  debugTools: {
+    folder: env.DORMOUSE_DEBUG_TOOLS ?? "/run/dormouse/tools/debug",
+    node: env.DORMOUSE_DEBUG_NODE,
+  },
   logger,
 });
 

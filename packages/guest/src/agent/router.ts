@@ -1,5 +1,6 @@
 import { guestContract } from "@dormouse/contract/guest";
 import { implement } from "@orpc/server";
+import type { DebugService } from "./debug/service.ts";
 import type { ExecService } from "./exec.ts";
 import type { FileService } from "./files.ts";
 import type { GitService } from "./git/service.ts";
@@ -18,6 +19,7 @@ export interface Services {
   git: GitService;
   search: SearchService;
   ports: PortService;
+  debug: DebugService;
   machine: MachineService;
 }
 
@@ -25,7 +27,7 @@ export interface Services {
  * Binds the contract to the services. What comes in is checked against the contract; what goes
  * out is our own and typed, and is not checked again: that would double the cost of each answer.
  */
-export function createRouter({ files, watch, exec, pty, git, search, ports, machine }: Services) {
+export function createRouter({ files, watch, exec, pty, git, search, ports, debug, machine }: Services) {
   const os = implement(guestContract, { initialOutputValidationIndex: Number.NaN });
   return {
     files: {
@@ -97,6 +99,16 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, mach
     ports: {
       list: os.ports.list.handler(() => ({ ports: ports.list() })),
       watch: os.ports.watch.handler(({ signal }) => ports.watch(signal)),
+    },
+    debug: {
+      start: os.debug.start.handler(({ input }) => debug.start(input.sessionId, input.configuration)),
+      list: os.debug.list.handler(() => ({ sessions: debug.list() })),
+      watch: os.debug.watch.handler(({ signal }) => debug.watch(signal)),
+      breakpoints: os.debug.breakpoints.handler(({ input }) => debug.breakpoints(input.sessionId)),
+      attach: os.debug.attach.handler(({ input, signal }) => debug.attach(input.sessionId, input, signal)),
+      send: os.debug.send.handler(({ input }) => nothing(debug.send(input.sessionId, input.clientId, input.messages))),
+      stop: os.debug.stop.handler(({ input }) => nothing(debug.stop(input.sessionId))),
+      processes: os.debug.processes.handler(() => ({ processes: debug.processes() })),
     },
     machine: {
       freeze: os.machine.freeze.handler(({ input }) => nothing(machine.freeze(input))),

@@ -9,6 +9,7 @@ import { buildInit } from "../build.ts";
 import { createGuestClient, type GuestAddress, type GuestClient } from "../client.ts";
 import { encodeFrame, frame } from "../process/spawner-protocol.ts";
 import { createAgent } from "./agent.ts";
+import type { DebugTools } from "./debug/adapters.ts";
 
 /** An agent with the real spawner, on this machine and its own root, as the tests' user. */
 export interface TestAgent extends AsyncDisposable {
@@ -27,7 +28,7 @@ export interface TestAgent extends AsyncDisposable {
 const token = "a token of the tests";
 
 /** Starts one; the spawner is compiled once into the cache. */
-export async function startTestAgent(options: { root?: string } = {}): Promise<TestAgent> {
+export async function startTestAgent(options: { root?: string; debugTools?: DebugTools } = {}): Promise<TestAgent> {
   const folder = await mkdtemp(join(tmpdir(), "dormouse-guest-"));
   const init = await buildInit(join(tmpdir(), "dormouse-guest-cache"));
   const spawnSocket = join(folder, "spawn.sock");
@@ -46,6 +47,7 @@ export async function startTestAgent(options: { root?: string } = {}): Promise<T
     spawnSocket,
     user,
     identityFile,
+    debugTools: options.debugTools ?? { folder: "/usr/lib/python3/dist-packages", node: process.execPath },
     logger: createLogger({ write: (line) => log.push(line) }),
   });
   agent.server.listen(0, "127.0.0.1");

@@ -1,5 +1,7 @@
 import { run } from "@dormouse/base/node";
 import { inner, type Slot } from "../slot.ts";
+import { attachFilter } from "../slot-kernel.ts";
+import type { SlotPool } from "../slot-pool.ts";
 import { type Probe, startProbe } from "./probe.ts";
 
 /** A namespace with a probe in it that stands for something else. */
@@ -13,7 +15,7 @@ export interface Pretended extends AsyncDisposable {
  * Puts a namespace where a slot's guest would be: the tap is replaced by a link of the same name and addresses whose
  * other end is the guest's device. The rules see packets exactly as from a machine. The slot is spoiled by it.
  */
-export async function pretendGuest(slot: Slot): Promise<Pretended> {
+export async function pretendGuest(slot: Slot, pool: SlotPool): Promise<Pretended> {
   const namespace = `${slot.namespace}guest`;
   await run("ip", ["netns", "add", namespace]);
   const tap = `dev ${slot.tap}`;
@@ -24,6 +26,7 @@ export async function pretendGuest(slot: Slot): Promise<Pretended> {
     `link set ${slot.tap} up`,
     `neigh add ${inner.guestAddress} lladdr ${inner.guestMac} ${tap} nud permanent`,
   ]);
+  await attachFilter(slot, pool.egress.filterFolder);
   await batch(namespace, [
     `addr add ${inner.guestAddress}/${inner.prefixLength} dev eth0`,
     "link set eth0 up",

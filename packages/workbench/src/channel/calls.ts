@@ -13,6 +13,7 @@ const repeatable = new Set([
   ...["discover", "status", "diff", "show", "stage", "unstage", "branches", "log"].map((name) => `git.${name}`),
   ...["text", "files"].map((name) => `search.${name}`),
   ...["list", "watch"].map((name) => `ports.${name}`),
+  ...["start", "list", "watch", "breakpoints", "attach", "send", "processes"].map((name) => `debug.${name}`),
   ...["metrics", "activity"].map((name) => `machine.${name}`),
 ]);
 
@@ -26,6 +27,8 @@ const streams = new Set([
   "git.clone",
   "search.text",
   "ports.watch",
+  "debug.watch",
+  "debug.attach",
 ]);
 
 /** Long enough for `git status` of a huge tree in an emulated machine, short enough that nothing hangs for ever. */

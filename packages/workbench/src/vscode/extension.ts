@@ -1,5 +1,6 @@
 import { ExtensionHostKind, registerExtension } from "@codingame/monaco-vscode-api/extensions";
 import type * as vscode from "vscode";
+import { debugContributions } from "../debug/contributions.ts";
 import { workspaceContributions } from "../features/contributions.ts";
 import { imagePreviewContributions } from "../features/image-preview.ts";
 import { portsContributions } from "../features/ports/contributions.ts";
@@ -14,6 +15,7 @@ export type Api = typeof vscode;
  */
 export async function registerDormouseExtension(): Promise<Api> {
   const contributions = [sourceControlContributions, workspaceContributions, portsContributions];
+  const commands = [...contributions.flatMap((one) => one.commands), ...debugContributions.commands];
   const { getApi } = registerExtension(
     {
       name: "workbench",
@@ -30,14 +32,24 @@ export async function registerDormouseExtension(): Promise<Api> {
         "contribDiffEditorGutterToolBarMenus",
       ],
       contributes: {
-        commands: contributions.flatMap(({ commands }) => commands),
+        commands,
+        debuggers: debugContributions.debuggers,
+        breakpoints: debugContributions.breakpoints,
         keybindings: contributions.flatMap(({ keybindings }) => keybindings),
         colors: sourceControlContributions.colors,
         configuration: sourceControlContributions.configuration,
-        menus: { ...sourceControlContributions.menus, ...portsContributions.menus },
         viewsContainers: portsContributions.viewsContainers,
         views: portsContributions.views,
         viewsWelcome: portsContributions.viewsWelcome,
+        menus: {
+          ...sourceControlContributions.menus,
+          ...portsContributions.menus,
+          ...debugContributions.menus,
+          commandPalette: [
+            ...sourceControlContributions.menus.commandPalette,
+            ...debugContributions.menus.commandPalette,
+          ],
+        },
         customEditors: imagePreviewContributions.customEditors,
       },
     },

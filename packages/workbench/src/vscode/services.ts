@@ -2,6 +2,7 @@ import accessibility from "@codingame/monaco-vscode-accessibility-service-overri
 import type { IEditorOverrideServices } from "@codingame/monaco-vscode-api";
 import bulkEdit from "@codingame/monaco-vscode-bulk-edit-service-override";
 import configuration from "@codingame/monaco-vscode-configuration-service-override";
+import debug from "@codingame/monaco-vscode-debug-service-override";
 import dialogs from "@codingame/monaco-vscode-dialogs-service-override";
 import emmet from "@codingame/monaco-vscode-emmet-service-override";
 import environment from "@codingame/monaco-vscode-environment-service-override";
@@ -73,6 +74,7 @@ export function workbenchServices(terminals: ITerminalBackend): IEditorOverrideS
     ...scm(),
     ...userDataProfile(),
     ...bulkEdit(),
+    ...debug(),
     ...emmet(),
     ...multiDiffEditor(),
     ...relauncher(),

@@ -31,6 +31,7 @@ export interface StartOptions {
 /** The workbench on its page. */
 export interface StartedWorkbench {
   files: GuestFileSystem;
+  terminals: GuestTerminals;
   /** Resolves when editors and views of the last visit are back and keys do what they should. */
   restored: Promise<void>;
 }
@@ -85,7 +86,7 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
   );
   // The editor's command for it would show the explorer too, in place of the view that is open.
   files.onDidMissChanges(() => void StandaloneServices.get(IExplorerService).refresh());
-  return { files, restored: whenRestored() };
+  return { files, terminals, restored: whenRestored() };
 }
 
 /** The phase alone comes after two seconds at the latest: a view opened then gives way to the one of the last visit. */

@@ -104,6 +104,13 @@ export class GuestTerminals extends TerminalBackend {
     this.#options.layouts.save(toLayout(info, (id) => this.#ptys.get(id)?.ptyId ?? this.#known.get(id)));
   };
 
+  /** For a terminal that came from elsewhere and that no tab shows. */
+  async targetOf(ptyId: string): Promise<IPtyHostAttachTarget | undefined> {
+    const isShown = [...this.#ptys.values()].some((pty) => pty.ptyId === ptyId);
+    const info = isShown ? undefined : (await this.#living()).find((pty) => pty.id === ptyId);
+    return info && this.#target(info);
+  }
+
   #add(isAttached: boolean, open: () => Promise<PtyInfo>, id = ++this.#lastId): GuestPty {
     const { channel, isLeaving, report } = this.#options;
     const pty = new GuestPty({ id, channel, open, isAttached, isLeaving, report });
