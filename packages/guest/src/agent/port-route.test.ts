@@ -107,6 +107,7 @@ test("what listens is told with its process, and what begins to listen within a 
   expect(ports.find(({ port }) => port === before)).toMatchObject({
     address: "127.0.0.1",
     pid: process.pid,
+    process: "node",
     commandLine: expect.stringContaining("node"),
   });
   const controller = new AbortController();

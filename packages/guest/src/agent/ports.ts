@@ -115,7 +115,9 @@ function findOwners(root: string, inodes: Set<string>, owners: Map<string, Owner
         const comm = readFileSync(`${root}/proc/${name}/comm`, "utf8").trim();
         const words = readFileSync(`${root}/proc/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
         const commandLine = words.slice(0, commandLineLength) || null;
-        owners.set(inode, { pid: Number(name), process: comm || null, commandLine });
+        // Threads are named too, and Node names the one that a process begins with.
+        const program = /^[^ ]*?([^/ ]+?):?( |$)/.exec(words)?.[1];
+        owners.set(inode, { pid: Number(name), process: program || comm || null, commandLine });
       }
     } catch {
       // The process, or that descriptor of it, has gone meanwhile.
