@@ -95,7 +95,6 @@ it("steps through Python without any configuration, and a reloaded page finds it
 it("steps through Node from launch.json, with a session for each process, and shows it in a second browser", async () => {
   await makeDebugProgram("node", folder);
   await mkdir(join(folder, ".vscode"));
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: the editor replaces it.
   const configuration = { type: "node", request: "launch", name: "Sum", program: "${workspaceFolder}/node/sum.js" };
   await writeFile(
     join(folder, ".vscode/launch.json"),
