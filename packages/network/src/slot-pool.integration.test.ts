@@ -214,7 +214,7 @@ test("the last of 16,384 slots is like the first", async () => {
 });
 
 test("hundreds of slots are prepared, allocated and released, and nothing is left", async () => {
-  const count = Number(process.env.SLOTS) || 400;
+  const count = Number(process.env.SLOTS) || 200;
   const before = await kernelState("dmkilo");
   const startedMs = performance.now();
   const pool = await open("dmkilo", { size: count, max: count });
