@@ -4,6 +4,7 @@ import type { Api } from "./api.ts";
 import { openChannel } from "./channel/channel.ts";
 import { registerDebug } from "./debug/debug.ts";
 import { registerDevcontainer } from "./features/devcontainer.ts";
+import { registerEgress } from "./features/egress.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
 import { registerPorts } from "./features/ports/ports.ts";
 import { registerSearch } from "./features/search.ts";
@@ -56,6 +57,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerImagePreview(api);
   registerWorkspaceStatus({ api, rest, workspace, channel, link });
   registerTimeline({ api, rest, workspace });
+  registerEgress({ api, rest, workspace, channel });
   registerPorts({ api, rest, channel, workspace });
   registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
   registerDebug({

@@ -118,7 +118,13 @@ describe("ports", () => {
     const listener = createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");
     const { port } = listener.address() as AddressInfo;
-    const own = { port, address: "127.0.0.1", pid: process.pid, process: expect.any(String) };
+    const own = {
+      port,
+      address: "127.0.0.1",
+      pid: process.pid,
+      process: "node",
+      commandLine: expect.stringContaining("node"),
+    };
     // Other ports of this machine may come and go meanwhile.
     const until = async (kind: "opened" | "closed") => {
       for (;;) {
@@ -128,7 +134,7 @@ describe("ports", () => {
         if (found) return found;
       }
     };
-    expect(await until("opened")).toEqual(own);
+    expect(await until("opened")).toMatchObject(own);
     listener.close();
     await until("closed");
     // The agent's own is nobody's business.

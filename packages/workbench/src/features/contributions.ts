@@ -6,6 +6,7 @@ export const workspaceContributions = {
     { command: "dormouse.hibernate", title: "Hibernate Workspace", category: "Dormouse" },
     { command: "dormouse.wake", title: "Wake Workspace", category: "Dormouse" },
     { command: "dormouse.showTimeline", title: "Show Timeline", category: "Dormouse" },
+    { command: "dormouse.showEgress", title: "Show What Was Refused to Leave", category: "Dormouse" },
     { command: "dormouse.takeSnapshot", title: "Take Snapshot", category: "Dormouse" },
     { command: "dormouse.fork", title: "Fork Workspace", category: "Dormouse" },
     { command: "dormouse.rebuild", title: "Rebuild Workspace", category: "Dormouse" },
