@@ -129,33 +129,6 @@ describe("a person", () => {
   });
 });
 
-describe("a port", () => {
-  it("is announced, listed, and opens in a tab of its own origin; others are sent to sign in", async () => {
-    if (!page.url().includes("/w/")) await openWorkbench(page, `${platform.url}/w/nuts`);
-    const server = "setsid python3 -m http.server 8765 --bind 127.0.0.1 >/dev/null 2>&1 & echo started";
-    expect(await inMachine("sh", "-c", server)).toContain("started");
-    const notice = page.locator(".notification-list-item", { hasText: "Port 8765 is open by python3" });
-    await notice.waitFor();
-    const address = `http://8765--nuts.${new URL(platform.url).host}/`;
-    await runCommand(page, "Ports: Focus on Ports View");
-    await page.locator(".panel .monaco-list-row", { hasText: address.slice(0, -1) }).waitFor();
-    const opened = page.context().waitForEvent("page");
-    await notice.getByRole("button", { name: "Open in Browser" }).click();
-    const tabOfPort = await opened;
-    await tabOfPort.getByText("README.md").waitFor();
-    expect(tabOfPort.url()).toBe(address);
-    await tabOfPort.close();
-
-    const stranger = await newPage(browser);
-    await stranger.goto(address);
-    await stranger.waitForURL(/\/signin\?next=%2Fports%2Fenter/);
-    await stranger.context().close();
-    const refused = await dormouse(platform, ["ports", "nuts", "--json"]);
-    expect(JSON.parse(refused.stdout)).toMatchObject([{ port: 8765, visibility: "private", isListening: true }]);
-    await inMachine("pkill", "-f", "http.server 8765");
-  });
-});
-
 describe("an open editor", () => {
   it("survives the host daemon: machine, terminal with scrollback, unsaved text", async () => {
     await openFile(page, "README.md");
