@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "@dormouse/base/node";
 import { describe, expect, test } from "vitest";
@@ -122,24 +122,6 @@ describe("captures of a machine that goes on", () => {
     expect(next.memory.blocks.length).toBeLessThan(first.memory.blocks.length);
     expect(next.disk.blocks).toHaveLength(0);
     await next[Symbol.asyncDispose]();
-    await machine.kill();
-  });
-
-  test("that are confirmed together are merged together, and the VMM has nothing to complain of", async () => {
-    const machine = await captures.vmm.restore(await restoreSpec(1));
-    const kept = await keep();
-    for (let round = 0; round < 3; round++) {
-      await captures.guest.shell(machine.slot, `echo ${round} >/disk/round${round}; sync`);
-      await (await machine.capture({ folder: captures.guest.folder }))[Symbol.asyncDispose]();
-    }
-    expect(machine.layers()).toHaveLength(4);
-    await (await save(machine, kept))[Symbol.asyncDispose]();
-    // What is frozen, and what is written to.
-    expect(machine.layers()).toHaveLength(2);
-    expect(await readFile(join(captures.guest.machinesDir, machine.id, "vmm.log"), "utf8")).toBe("");
-    const last = await save(machine, kept, { resume: false });
-    await last[Symbol.asyncDispose]();
-    await expectSameDisk(machine, kept);
     await machine.kill();
   });
 

@@ -230,25 +230,27 @@ export class QemuDrive {
   }
 
   async #mergeAll(signal: AbortSignal): Promise<void> {
-    const above = this.#record.layers.at(-2) ?? 0;
-    // The VMM writes the name of what lies below into the layer over those that were merged: only that of the guest's own
-    // top may be written to. One job for all of them is also less to copy than one for each.
-    if (above === 0 || above > this.#record.confirmed) return;
-    for (const below of this.#record.layers.slice(0, -2)) {
-      if (!(await isUnshared(this.#path(below)))) continue;
-      await this.#commit(below, above, signal);
-      break;
+    for (let index = 0; this.#isMergeable(index + 1); ) {
+      signal.throwIfAborted();
+      const [below = 0, above = 0] = this.#record.layers.slice(index, index + 2);
+      if (await isUnshared(this.#path(below))) await this.#commit(below, above, signal);
+      else index++;
     }
     const frozen = this.#record.layers.slice(0, -1);
     const own = frozen.at(-1) ?? 0;
-    if (frozen.length <= manyLayers || !(await isUnshared(this.#path(own)))) return;
+    if (frozen.length <= manyLayers || !this.#isMergeable(frozen.length - 1)) return;
+    if (!(await isUnshared(this.#path(own)))) return;
     await thawFile(this.#path(own), this.#slot);
     await this.#stream(own, signal);
     await freezeFile(this.#path(own));
     await this.#drop(frozen.slice(0, -1));
   }
 
-  /** Copies what layers from the one over `below` to `above` hold into `below`. The guest writes to the one over `above`. */
+  #isMergeable(index: number): boolean {
+    const number = this.#record.layers[index];
+    return number !== undefined && number !== this.#top && number <= this.#record.confirmed;
+  }
+
   async #commit(below: number, above: number, signal: AbortSignal): Promise<void> {
     await thawFile(this.#path(below), this.#slot);
     const input = {
@@ -262,7 +264,7 @@ export class QemuDrive {
     await runJob(this.#qmp, start, { timeoutMs: jobTimeoutMs, signal });
     await syncLayer(this.#path(below));
     await freezeFile(this.#path(below));
-    await this.#drop(this.#record.layers.filter((number) => number > below && number <= above));
+    await this.#drop([above]);
   }
 
   /** Copies all that frozen layers hold into the one that is written to; the next capture then holds all of it. */
