@@ -52,7 +52,7 @@ while True:
     await eventually("the connection lives", () => output(workspace, "cat /workspace/echoes"));
     const bootId = await output(workspace, "cat /proc/sys/kernel/random/boot_id");
     let rounds = 0;
-    for (let cycle = 0; cycle < 3; cycle++) {
+    for (let cycle = 0; cycle < 2; cycle++) {
       await workspace.hibernate();
       expect(workspace.state).toBe("hibernated");
       expect(await output(workspace, "cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
