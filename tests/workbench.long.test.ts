@@ -210,3 +210,17 @@ describe("the user's settings", () => {
     await eventually("they are saved for the user", async () => editor.door.settings.settings.includes("19"));
   });
 });
+
+describe("egress", () => {
+  it("that the repository asks for is allowed by a person", async () => {
+    editor.door.egress.proposed = ["registry.example", "tcp:git.example:22"];
+    await editor.page.reload();
+    await untilReady(editor.page);
+    const notice = editor.page.locator(".notification-list-item", {
+      hasText: "asks to reach registry.example, tcp:git.example:22",
+    });
+    await notice.getByRole("button", { name: "Allow" }).click();
+    await editor.page.locator(".notification-list-item", { hasText: "may reach registry.example" }).waitFor();
+    expect(editor.door.egress.allowed).toEqual(["registry.example", "tcp:git.example:22"]);
+  });
+});

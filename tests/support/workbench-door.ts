@@ -14,6 +14,8 @@ export interface TestDoor extends AsyncDisposable {
   workspace: Workspace;
   /** What the page saved for its user. */
   settings: UserSettings;
+  /** What the workspace's definition asks to reach and nobody has allowed yet, and what was allowed. */
+  egress: { proposed: string[]; allowed: string[] };
   /** How often the page asked to wake the workspace. */
   wakes: number;
   /** Cuts every connection and refuses new ones until `restore`; with `keepApi` only those to the agent. */
@@ -52,6 +54,7 @@ export async function openDoor(machine: TestMachine, dist: string, folder: strin
   const door = {
     workspace: workspaceAt(folder),
     settings: { settings: "{}", keybindings: "[]" },
+    egress: { proposed: [] as string[], allowed: [] as string[] },
     wakes: 0,
   };
 
@@ -70,6 +73,15 @@ export async function openDoor(machine: TestMachine, dist: string, folder: strin
     if (pathname === "/api/me/settings") {
       if (request.method === "PUT") Object.assign(door.settings, JSON.parse(await textOf(request)));
       json(200, door.settings);
+    } else if (/^\/api\/workspaces\/[^/]+\/egress(\/allow)?$/.test(pathname)) {
+      if (request.method === "POST") {
+        const { rules } = JSON.parse(await textOf(request)) as { rules: string[] };
+        door.egress.allowed.push(...rules);
+        door.egress.proposed = door.egress.proposed.filter((rule) => !rules.includes(rule));
+      }
+      const layers = { installation: {}, template: {}, repository: {}, workspace: { allow: door.egress.allowed } };
+      const policy = { mode: "restricted", allow: door.egress.allowed, deny: [], caps: [] };
+      json(200, { policy, layers, proposed: door.egress.proposed, counters: null });
     } else if (/^\/api\/workspaces\/[^/]+(\/wake)?$/.test(pathname)) {
       if (pathname.endsWith("/wake")) {
         door.wakes++;
