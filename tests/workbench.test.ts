@@ -46,7 +46,7 @@ describe("files", () => {
 });
 
 describe("terminals", () => {
-  it("run commands in the workspace's editor.folder, and come back with what they showed", async () => {
+  it("run commands in the workspace's folder, and come back with what they showed", async () => {
     await runInTerminal(editor.page, "pwd; echo $((6 * 7))-answer");
     await untilTerminalShows(editor.page, "42-answer");
     await untilTerminalShows(editor.page, editor.folder);
