@@ -127,16 +127,11 @@ async function checkout(
       button,
     );
     if (answer !== button) return;
-    await git(channel, cwd, ["stash", "push", "--include-untracked"]);
+    await channel.guest.git.stash({ cwd, untracked: true });
+    const [stash] = (await channel.guest.git.stashes({ cwd })).stashes;
     await channel.guest.git.checkout({ cwd, ...request });
-    await git(channel, cwd, ["stash", "pop"]);
+    if (stash) await channel.guest.git.unstash({ cwd, hash: stash.hash });
   } finally {
     await repository.refresh();
   }
-}
-
-async function git(channel: Channel, cwd: string, args: string[]): Promise<void> {
-  const { exitCode, stderr } = await channel.guest.exec.run({ command: ["git", ...args], cwd });
-  if (exitCode === 0) return;
-  throw new DormouseError("aborted", stderr.trim().split("\n").at(-1) || `git ${args[0]} ended with ${exitCode}`);
 }
