@@ -27,6 +27,7 @@ export const trialPolicy: EgressPolicy = {
     "alias-private.test",
     "alias-denied.test",
     "*.wild.test",
+    "cloudflare-ech.com",
     "tcp:db.test:5432",
     `tcp:${world.range}:7000`,
   ],
@@ -36,7 +37,7 @@ export const trialPolicy: EgressPolicy = {
 
 const captureRules = {
   questions: [
-    ...["allowed.test", "www.allowed.test", "x.wild.test", "db.test"],
+    ...["allowed.test", "www.allowed.test", "x.wild.test", "db.test", "cloudflare-ech.com"],
     ...["rebind.test", "halfway.test", "alias-private.test", "alias-denied.test"],
   ],
   places: [

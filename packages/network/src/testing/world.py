@@ -19,6 +19,7 @@ NAMES = {
     "allowed.test": [("A", CDN)],
     "www.allowed.test": [("CNAME", "cdn.elsewhere.test"), ("A", CDN, "cdn.elsewhere.test")],
     "x.wild.test": [("A", CDN)],
+    "cloudflare-ech.com": [("A", CDN)],
     "db.test": [("A", DATABASE)],
     "evil.test": [("A", EVIL)],
     "shared-evil.test": [("A", CDN)],
