@@ -4,6 +4,7 @@ import { AccountMenu } from "../account/menu.tsx";
 import { messageOf } from "../api.ts";
 import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
+import { EgressDialog } from "./egress-dialog.tsx";
 import { PortsDialog } from "./ports-dialog.tsx";
 import { WorkspaceRow } from "./row.tsx";
 import { useWorkspaces } from "./use-workspaces.ts";
@@ -14,6 +15,7 @@ export function WorkspacesPage() {
   const [isCreating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Workspace>();
   const [portsOf, setPortsOf] = useState<Workspace>();
+  const [egressOf, setEgressOf] = useState<Workspace>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
 
@@ -62,6 +64,7 @@ export function WorkspacesPage() {
                 act={act}
                 onDelete={() => setDeleting(workspace)}
                 onPorts={() => setPortsOf(workspace)}
+                onEgress={() => setEgressOf(workspace)}
               />
             ))}
           </ul>
@@ -69,6 +72,7 @@ export function WorkspacesPage() {
       </main>
       {isCreating && <CreateDialog onClose={() => setCreating(false)} />}
       {portsOf && <PortsDialog workspace={portsOf} onClose={() => setPortsOf(undefined)} />}
+      {egressOf && <EgressDialog workspace={egressOf} onClose={() => setEgressOf(undefined)} />}
       {deleting && <DeleteDialog workspace={deleting} act={act} onClose={() => setDeleting(undefined)} />}
     </>
   );
