@@ -823,11 +823,33 @@ def say(kind):
     return f"{len(data)} bytes"
 
 
+def traffic(seconds):
+    """Goes on for so long with what is allowed and what is not. How often each was answered, and the longest time without."""
+    ends = time.monotonic() + seconds
+    good = bad = longest = 0
+    last = time.monotonic()
+    while time.monotonic() < ends:
+        for name in ("TLS to an allowed name", "TLS with another name of the same address", "DNS over HTTPS by address"):
+            try:
+                attempts[name][1]()
+            except (OSError, Refused):
+                continue
+            if attempts[name][0] == "blocked":
+                bad += 1
+                continue
+            good += 1
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+    return f"{good} {bad} {max(longest, time.monotonic() - last):.1f}"
+
+
 def run(name):
     started = time.monotonic()
     try:
         command, _, kind = name.partition(":")
-        if command in ("hold", "say"):
+        if command == "traffic":
+            outcome, detail = "answered", traffic(float(kind))
+        elif command in ("hold", "say"):
             outcome, detail = "answered", hold(kind) if command == "hold" else say(kind)
         else:
             outcome, detail = "answered", str(attempts[name][1]())
