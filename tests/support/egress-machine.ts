@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { Workspace } from "@dormouse/sdk";
 import { expect } from "vitest";
 import { type EgressWorld, trialPolicy } from "../../packages/network/src/testing/pretend-egress.ts";
+import { eventually } from "./eventually.ts";
 
 // The table of packages/network/src/testing/attempts.py from inside a real machine, by a user with sudo.
 interface Attempt {
@@ -66,9 +67,12 @@ export async function startTraffic(workspace: Workspace, seconds: number): Promi
   const line = `rm -f ${file}; echo traffic:${seconds} | (${command}) > ${file}.new; mv ${file}.new ${file}`;
   await workspace.exec(["sh", "-c", line], { user: "root", background: true });
   return async () => {
-    const waiting = `while [ ! -f ${file} ]; do sleep 0.5; done; tail -1 ${file}`;
-    const { stdout } = await workspace.exec(["sh", "-c", waiting], { timeoutMs: (seconds + 60) * 1_000 });
-    const { detail } = JSON.parse(stdout) as Outcome;
+    const look = async () => {
+      const { stdout, exitCode } = await workspace.exec(["tail", "-1", file]);
+      return exitCode === 0 && stdout;
+    };
+    // While a part of the platform is away nobody can be asked.
+    const { detail } = JSON.parse(await eventually("the time is over", look, (seconds + 60) * 1_000)) as Outcome;
     const [allowed = 0, forbidden = 0, longestGapSeconds = 0] = detail.split(" ").map(Number);
     return { allowed, forbidden, longestGapSeconds };
   };
