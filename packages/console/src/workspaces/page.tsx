@@ -6,6 +6,7 @@ import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
 import { EgressDialog } from "./egress-dialog.tsx";
 import { PortsDialog } from "./ports-dialog.tsx";
+import { usePrerendering } from "./prerendering.ts";
 import { WorkspaceRow } from "./row.tsx";
 import { useWorkspaces } from "./use-workspaces.ts";
 
@@ -18,6 +19,7 @@ export function WorkspacesPage() {
   const [egressOf, setEgressOf] = useState<Workspace>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
+  usePrerendering(workspaces);
 
   const act = async (work: () => Promise<unknown>) => {
     setActionProblem(undefined);
