@@ -173,7 +173,7 @@ test("the console shows what was refused, and changes the policy of what runs", 
 test("while host daemon, proxy and the maps' program are killed at random, nothing gets out, and soon all works", {
   timeout: 600_000,
 }, async () => {
-  const seconds = 150;
+  const seconds = 100;
   const { refusals: before } = await workspace.egress.log();
   await pretended.forbidden();
   const result = await startTraffic(workspace, seconds);
