@@ -78,6 +78,7 @@ export { type Mount, parseMount } from "./mounts.ts";
 export { type ParsedConfig, type ParseOptions, parseConfig } from "./parse.ts";
 export { attributesOf, type ForwardedPort, parseForwardedPort, portsToForward } from "./ports.ts";
 export type { Problem, Severity } from "./problem.ts";
+export { schemaFiles } from "./schema/files.ts";
 export { type ContainerSource, sourceOf } from "./source.ts";
 export {
   type ContainerEnvironment,

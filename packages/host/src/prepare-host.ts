@@ -1,4 +1,5 @@
 import { createLogger, disposer, type Logger, type Progress } from "@dormouse/base";
+import { schemaFiles } from "@dormouse/devcontainer";
 import { buildGuest } from "@dormouse/guest";
 import { buildArtifacts } from "@dormouse/image";
 import { createGuestLink } from "./guest-link.ts";
@@ -28,7 +29,7 @@ export async function prepareHost(options: {
   const { cacheDir, nodeBinary, progress, signal } = options;
   const log = options.log ?? createLogger({ level: "error", write: (line) => process.stderr.write(`${line}\n`) });
   const { initBinary, agentFile } = await buildGuest({ cacheDir, signal });
-  const inputs = { initBinary, agentFile, nodeBinary, diskSizeGib: templateResources.diskGib };
+  const inputs = { initBinary, agentFile, nodeBinary, schemas: schemaFiles, diskSizeGib: templateResources.diskGib };
   const artifacts = await buildArtifacts(inputs, { cacheDir, progress, signal });
   await using stack = disposer();
   const vmm = await openVmm({ dataDir: cacheDir, cacheDir, artifacts, signal });

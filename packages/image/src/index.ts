@@ -5,6 +5,7 @@ export { buildDebugTools, type DebugTools } from "./debug-tools.ts";
 export { cloneDisk, createWorkspaceDisk } from "./disk.ts";
 export { buildInitramfs, type Initramfs } from "./initramfs.ts";
 export { buildKernel, type Kernel } from "./kernel.ts";
+export { buildLanguageTools, type LanguageTools } from "./language-tools.ts";
 export type { FeatureFile } from "./oci/feature-archive.ts";
 export { type FeatureContents, fetchFeature, type RemoteFeature } from "./oci/fetch-feature.ts";
 export { type BuiltImage, findBuiltImage, flattenBuilt, importImage } from "./oci/import-image.ts";

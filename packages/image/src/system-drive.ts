@@ -1,4 +1,4 @@
-import { chmod, copyFile, cp, link, mkdir, symlink } from "node:fs/promises";
+import { chmod, copyFile, cp, link, mkdir, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import { contentHash, run } from "@dormouse/base/node";
@@ -8,9 +8,21 @@ import { buildEngine, engineStarter } from "./engine.ts";
 import { packErofs } from "./erofs.ts";
 import { fileHash } from "./file-hash.ts";
 import { guestToolFiles, installGuestTools, sharedLibraries } from "./guest-tools.ts";
+import { buildLanguageTools } from "./language-tools.ts";
 
-const recipeVersion = "4";
+const recipeVersion = "5";
 const busyboxFile = "/bin/busybox";
+
+/**
+ * Node for servers that start others with what runs them, as Node sees it: that would be the loader. The flag is handed on
+ * to what they start.
+ */
+const nodeStarter = `#!/run/dormouse/tools/bin/busybox sh
+here=/run/dormouse/tools
+exec $here/debug/lib/loader --library-path $here/debug/lib $here/debug/node --require $here/languages/exec-path.cjs "$@"
+`;
+
+const execPath = 'process.execPath = "/run/dormouse/tools/languages/node";\n';
 
 /** The programs the system drive is made of. */
 export interface SystemDriveInputs {
@@ -20,6 +32,8 @@ export interface SystemDriveInputs {
   agentFile: string;
   /** Node's executable; the shared libraries it needs here are brought along. */
   nodeBinary: string;
+  /** JSON schemas that language servers are to know beside those they come with. */
+  schemas?: readonly string[];
 }
 
 /** An EROFS drive (`vda`) with all that Dormouse itself runs in a guest. */
@@ -30,8 +44,8 @@ export interface SystemDrive {
 
 /**
  * Packs the system drive. It brings its own Node with loader and libraries, so that
- * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep, BusyBox and the
- * debuggers, for images that have none of their own, and the engine that runs services beside them.
+ * the agent runs whatever the user's image holds, be it Alpine or nothing at all; and so do git, ripgrep, BusyBox, debuggers
+ * and language servers, for images that have none of their own, and the engine that runs services beside them.
  * @throws DormouseError `not_found` when an input is missing.
  */
 export async function buildSystemDrive(inputs: SystemDriveInputs, context: BuildContext = {}): Promise<SystemDrive> {
@@ -39,8 +53,13 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
   const own = [inputs.initBinary, inputs.agentFile, inputs.nodeBinary, busyboxFile, engineStarter];
   const files = [...own, ...(await guestToolFiles())];
   const hashes = await Promise.all(files.map((path) => hashOf(path, cacheDir)));
-  const [engine, debugTools] = await Promise.all([buildEngine(context), buildDebugTools(context)]);
-  const hash = await contentHash("system-drive", recipeVersion, engine.hash, debugTools.hash, ...hashes);
+  const [engine, debugTools, languageTools] = await Promise.all([
+    buildEngine(context),
+    buildDebugTools(context),
+    buildLanguageTools(inputs.schemas ?? [], context),
+  ]);
+  const tools = [engine.hash, debugTools.hash, languageTools.hash];
+  const hash = await contentHash("system-drive", recipeVersion, ...tools, ...hashes);
   const build = async (folder: string) => {
     const root = join(folder, "root");
     await install(inputs.initBinary, join(root, "sbin/dormouse-init"), 0o755);
@@ -56,8 +75,11 @@ export async function buildSystemDrive(inputs: SystemDriveInputs, context: Build
     await cp(engine.root, join(root, "tools/engine"), { recursive: true, verbatimSymlinks: true });
     await install(engineStarter, join(root, "tools/libexec/podman"), 0o755);
     await cp(debugTools.path, join(root, "tools/debug"), { recursive: true });
-    // js-debug runs in the agent's Node, which the drive holds once.
+    await cp(languageTools.path, join(root, "tools/languages"), { recursive: true });
+    // js-debug and language servers run in the agent's Node, which the drive holds once.
     await link(join(root, "bin/node"), join(root, "tools/debug/node"));
+    await writeFile(join(root, "tools/languages/node"), nodeStarter, { mode: 0o755 });
+    await writeFile(join(root, "tools/languages/exec-path.cjs"), execPath);
     await packErofs({ tree: root, file: join(folder, "system.erofs"), ownedByRoot: true }, context.signal);
     await run("rm", ["-r", root]);
   };
