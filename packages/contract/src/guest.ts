@@ -2,6 +2,7 @@ import { eventIterator, oc } from "@orpc/contract";
 import { z } from "zod";
 import * as d from "./debug-schemas.ts";
 import * as s from "./guest-schemas.ts";
+import * as l from "./language-schemas.ts";
 import { limits } from "./limits.ts";
 
 const empty = z.object({});
@@ -251,6 +252,29 @@ const debug = {
   processes: oc.input(empty).output(z.object({ processes: z.array(d.debuggableProcess) })),
 };
 
+const languageRef = z.object({ sessionId: l.languageSessionId });
+
+/** Language servers: one for each page and language, which ends when the page has been away for a minute. */
+const languages = {
+  /** Starts the server; asked twice it answers the same. `folder` is the workspace's, where the server runs. */
+  start: oc.input(languageRef.extend({ server: l.languageServer, folder: s.guestPath })).output(l.languageSession),
+  /** The server's messages, from the one behind `after`. Ends with the server. */
+  attach: oc
+    .input(languageRef.extend({ after: z.number().int().min(0).default(0) }))
+    .output(eventIterator(l.languageEvent)),
+  /**
+   * Messages for the server, in order; `first` is the number of the first of them, counted from 1. Those that were sent
+   * already are left out, so this may be repeated. Answers when the server has taken them.
+   */
+  send: oc
+    .input(
+      languageRef.extend({ first: z.number().int().min(1), messages: z.array(l.languageMessage).min(1).max(1000) }),
+    )
+    .output(empty),
+  /** Ends the server at once. One that is not there any more is no error. */
+  stop: oc.input(languageRef).output(empty),
+};
+
 const machine = {
   /**
    * For the instant of a snapshot user processes stand still, so that none of them runs after a restore before the machine
@@ -268,5 +292,5 @@ const machine = {
  * `GET` and `PUT /file?path=…` as raw bodies. `GET /port/N` with `Upgrade: tcp` becomes a connection to what listens on
  * that port of the machine's loopback, or is refused as `unavailable`. Every call carries the host's token.
  */
-export const guestContract = { files, exec, pty, git, search, ports, debug, machine };
+export const guestContract = { files, exec, pty, git, search, ports, debug, languages, machine };
 export type GuestContract = typeof guestContract;

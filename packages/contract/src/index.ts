@@ -8,6 +8,7 @@ export * from "./guest-schemas.ts";
 export { type HostContract, hostContract, machineAwayHeader } from "./host.ts";
 export * from "./host-schemas.ts";
 export { type InternalContract, internalContract } from "./internal.ts";
+export * from "./language-schemas.ts";
 export { limits } from "./limits.ts";
 export { checkOrigin, type OriginHeaders } from "./origin.ts";
 export * from "./ports.ts";

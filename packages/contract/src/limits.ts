@@ -26,6 +26,12 @@ export const limits = {
   debugOutputBytes: 1024 * 1024,
   /** Debug messages kept for an editor that does not take them; beyond that it begins anew. */
   debugOutboxBytes: 16 * 1024 * 1024,
+  /** Language servers at once, those of all pages: each takes tens of megabytes. */
+  languageSessions: 32,
+  /** One message of a language server or to one; a document that is opened is one. */
+  languageMessageCharacters: 32 * 1024 * 1024,
+  /** What a language server said, kept for a page that does not take it; beyond that the page begins anew. */
+  languageOutboxCharacters: 32 * 1024 * 1024,
   /** Changed files one `git.status` answers; more are said to be left out. */
   gitStatusFiles: 20_000,
   /** Commits that `git.unpushed` counts: beyond that it is only a matter of many. */

@@ -8,6 +8,8 @@ import { createExecService } from "./exec.ts";
 import { createFileService } from "./files.ts";
 import { createGitService } from "./git/service.ts";
 import { accountLookup } from "./guest-files.ts";
+import type { LanguageTools } from "./languages/servers.ts";
+import { createLanguageService } from "./languages/service.ts";
 import { createMachineService } from "./machine.ts";
 import { createPortService } from "./ports.ts";
 import { createPtyService } from "./pty.ts";
@@ -27,6 +29,9 @@ export interface AgentOptions {
   /** Where `dormouse-init` writes whose machine this is, see {@link openSession}. */
   identityFile: string;
   debugTools: DebugTools;
+  languageTools: LanguageTools;
+  /** How long language servers wait for a page that is gone; see {@link createLanguageService}. */
+  languageGraceMs?: number | undefined;
   logger: Logger;
 }
 
@@ -42,17 +47,25 @@ export function createAgent(options: AgentOptions) {
     const own = server.address();
     return typeof own === "object" && own?.address === address && (port === own.port || port === spawnerPort);
   };
+  const files = createFileService(
+    root,
+    accountLookup(root, () => machine.session.user ?? options.user),
+  );
   const services = {
     exec,
     pty,
-    files: createFileService(
-      root,
-      accountLookup(root, () => machine.session.user ?? options.user),
-    ),
+    files,
     watch: createWatchService(root),
     git: createGitService(machine, spawner),
     search: createSearchService(machine, spawner),
     debug: createDebugService({ machine, spawner, pty, tools: options.debugTools }),
+    languages: createLanguageService({
+      machine,
+      spawner,
+      files,
+      tools: options.languageTools,
+      graceMs: options.languageGraceMs,
+    }),
     ports: createPortService(root, isOwnPort),
     machine: createMachineService({ machine, spawner, exec, pty }),
   };
@@ -62,6 +75,7 @@ export function createAgent(options: AgentOptions) {
     close() {
       server.closeAll();
       services.debug.close();
+      services.languages.close();
       spawner.close();
     },
   };

@@ -14,6 +14,11 @@ const agent = createAgent({
     folder: env.DORMOUSE_DEBUG_TOOLS ?? "/run/dormouse/tools/debug",
     node: env.DORMOUSE_DEBUG_NODE,
   },
+  languageTools: {
+    folder: env.DORMOUSE_LANGUAGE_TOOLS ?? "/run/dormouse/tools/languages",
+    node: env.DORMOUSE_LANGUAGE_NODE ?? "/run/dormouse/tools/languages/node",
+    shell: env.DORMOUSE_LANGUAGE_NODE ? ["sh"] : ["/run/dormouse/tools/bin/busybox", "sh"],
+  },
   logger,
 });
 

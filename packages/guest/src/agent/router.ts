@@ -4,6 +4,7 @@ import type { DebugService } from "./debug/service.ts";
 import type { ExecService } from "./exec.ts";
 import type { FileService } from "./files.ts";
 import type { GitService } from "./git/service.ts";
+import type { LanguageService } from "./languages/service.ts";
 import type { MachineService } from "./machine.ts";
 import type { PortService } from "./ports.ts";
 import type { PtyService } from "./pty.ts";
@@ -20,6 +21,7 @@ export interface Services {
   search: SearchService;
   ports: PortService;
   debug: DebugService;
+  languages: LanguageService;
   machine: MachineService;
 }
 
@@ -27,7 +29,7 @@ export interface Services {
  * Binds the contract to the services. What comes in is checked against the contract; what goes
  * out is our own and typed, and is not checked again: that would double the cost of each answer.
  */
-export function createRouter({ files, watch, exec, pty, git, search, ports, debug, machine }: Services) {
+export function createRouter({ files, watch, exec, pty, git, search, ports, debug, languages, machine }: Services) {
   const os = implement(guestContract, { initialOutputValidationIndex: Number.NaN });
   return {
     files: {
@@ -109,6 +111,16 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, debu
       send: os.debug.send.handler(({ input }) => nothing(debug.send(input.sessionId, input.clientId, input.messages))),
       stop: os.debug.stop.handler(({ input }) => nothing(debug.stop(input.sessionId))),
       processes: os.debug.processes.handler(() => ({ processes: debug.processes() })),
+    },
+    languages: {
+      start: os.languages.start.handler(({ input }) => languages.start(input.sessionId, input.server, input.folder)),
+      attach: os.languages.attach.handler(({ input, signal }) =>
+        languages.attach(input.sessionId, input.after, signal),
+      ),
+      send: os.languages.send.handler(({ input }) =>
+        nothing(languages.send(input.sessionId, input.first, input.messages)),
+      ),
+      stop: os.languages.stop.handler(({ input }) => nothing(languages.stop(input.sessionId))),
     },
     machine: {
       freeze: os.machine.freeze.handler(({ input }) => nothing(machine.freeze(input))),

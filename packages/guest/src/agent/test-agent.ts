@@ -27,8 +27,16 @@ export interface TestAgent extends AsyncDisposable {
 
 const token = "a token of the tests";
 
+/** What is not as usual. */
+interface TestAgentOptions {
+  root?: string;
+  debugTools?: DebugTools;
+  languageTools?: string;
+  languageGraceMs?: number;
+}
+
 /** Starts one; the spawner is compiled once into the cache. */
-export async function startTestAgent(options: { root?: string; debugTools?: DebugTools } = {}): Promise<TestAgent> {
+export async function startTestAgent(options: TestAgentOptions = {}): Promise<TestAgent> {
   const folder = await mkdtemp(join(tmpdir(), "dormouse-guest-"));
   const init = await buildInit(join(tmpdir(), "dormouse-guest-cache"));
   const spawnSocket = join(folder, "spawn.sock");
@@ -48,6 +56,8 @@ export async function startTestAgent(options: { root?: string; debugTools?: Debu
     user,
     identityFile,
     debugTools: options.debugTools ?? { folder: "/usr/lib/python3/dist-packages", node: process.execPath },
+    languageTools: { folder: options.languageTools ?? folder, node: process.execPath, shell: ["sh"], memoryMib: 1024 },
+    languageGraceMs: options.languageGraceMs,
     logger: createLogger({ write: (line) => log.push(line) }),
   });
   agent.server.listen(0, "127.0.0.1");
