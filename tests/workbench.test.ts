@@ -1,9 +1,11 @@
 // The editor in a real browser, over the real agent on this host: files, terminals, source control, search, and losses.
+import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { accessibilityFaults, upstreamFaults } from "./support/accessibility.ts";
 import { eventually } from "./support/eventually.ts";
+import { completes, goToPosition, hovers, marked } from "./support/languages-page.ts";
 import {
   changeRow,
   commitStaged,
@@ -83,6 +85,32 @@ describe("search", () => {
     const match = editor.page.locator(".search-view .linematch", { hasText: "needle" });
     await match.click();
     await tab(editor.page, "other.ts").waitFor();
+  });
+});
+
+describe("language servers", () => {
+  it("explain, complete and mark, and are started again when they end", async () => {
+    await writeFile(
+      join(editor.folder, "src/use.ts"),
+      'import { greet } from "./greet";\n\nexport const text: number = greet("Ada");\n\n',
+    );
+    await openFile(editor.page, "use.ts");
+    await marked(editor.page, "error");
+    await goToPosition(editor.page, 3, 30);
+    await hovers(editor.page, "function greet(name: string): string");
+    await goToPosition(editor.page, 4, 1);
+    await completes(editor.page, "gre", "greet");
+    const server = () =>
+      execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" })
+        .split("\n")
+        .find((line) => line.includes("typescript/lib/tsc --lsp"))
+        ?.trim()
+        .split(" ")[0];
+    const first = Number(server());
+    process.kill(first, "SIGKILL");
+    await eventually("another one runs", async () => ![undefined, String(first)].includes(server()));
+    await goToPosition(editor.page, 3, 30);
+    await hovers(editor.page, "function greet(name: string): string");
   });
 });
 

@@ -10,7 +10,7 @@ import { defineConfig, type Plugin } from "vite";
  */
 export default defineConfig({
   base: "/workbench/",
-  plugins: [withoutForeignMaps(), precompressed()],
+  plugins: [withoutServersInPage(), withoutForeignMaps(), precompressed()],
   build: {
     target: "esnext",
     // Extension files are fetched by the worker host, which cannot load `data:` URLs.
@@ -23,6 +23,24 @@ export default defineConfig({
   },
   worker: { format: "es" },
 });
+
+/**
+ * The built-in extensions for CSS, HTML, JSON and TypeScript would start servers in the page, beside those of the machine that
+ * know all files of the workspace. Their settings, commands and schemas stay; what runs, and megabytes of it, goes.
+ */
+function withoutServersInPage(): Plugin {
+  const extension = /monaco-vscode-(css|html|json|typescript)-language-features-default-extension\/index\.js$/;
+  return {
+    name: "without-servers-in-page",
+    enforce: "pre",
+    transform(code, id) {
+      if (!extension.test(id)) return undefined;
+      const manifest = code.replace(/browser:"\.\/[^"]*"/, "browser:undefined");
+      if (manifest === code) this.error(`${id} names no program of the extension any more`);
+      return manifest.replaceAll(/^registerFileUrl\('(client|server|dist)\/.*\n/gm, "");
+    },
+  };
+}
 
 /** The built-in extensions list their source maps as files: half of the page's bytes, for nobody. */
 function withoutForeignMaps(): Plugin {

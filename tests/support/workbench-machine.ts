@@ -4,7 +4,9 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { retry } from "@dormouse/base";
+import { schemaFiles } from "@dormouse/devcontainer";
 import { buildGuest } from "@dormouse/guest";
+import { buildLanguageTools } from "@dormouse/image";
 
 /** The agent of a machine, running on this one. */
 export interface TestMachine extends AsyncDisposable {
@@ -16,6 +18,7 @@ export interface TestMachine extends AsyncDisposable {
 export async function startMachine(env: NodeJS.ProcessEnv = {}): Promise<TestMachine> {
   const cacheDir = process.env.DORMOUSE_CACHE ?? join(tmpdir(), "dormouse-test-cache");
   const { initBinary, agentFile } = await buildGuest({ cacheDir });
+  const { path: languageTools } = await buildLanguageTools(schemaFiles);
   const folder = await mkdtemp(join(tmpdir(), "dormouse-workbench-"));
   const socket = join(folder, "spawn.sock");
   const port = await freePort();
@@ -48,6 +51,8 @@ export async function startMachine(env: NodeJS.ProcessEnv = {}): Promise<TestMac
       DORMOUSE_IDENTITY_FILE: identityFile,
       DORMOUSE_LISTEN_HOST: "127.0.0.1",
       DORMOUSE_LISTEN_PORT: String(port),
+      DORMOUSE_LANGUAGE_TOOLS: languageTools,
+      DORMOUSE_LANGUAGE_NODE: process.execPath,
     });
     const url = `http://127.0.0.1:${port}`;
     await retry(() => fetch(`${url}/health`), { attempts: 100, delayMs: 50, maxDelayMs: 200 });

@@ -10,6 +10,7 @@ import { registerPorts } from "./features/ports/ports.ts";
 import { registerSearch } from "./features/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
+import { registerLanguages } from "./languages/languages.ts";
 import { describeTrace, markStep, readTrace } from "./page/trace.ts";
 import { toEditorPath } from "./paths.ts";
 import { registerSourceControl } from "./source-control/source-control.ts";
@@ -100,6 +101,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
       files.onDidChangeFile((changes) => listener(changes.map(({ resource }) => resource.path))),
     onDidMissChanges: (listener) => files.onDidMissChanges(listener),
   });
+  registerLanguages({ api, channel, folder: toEditorPath(workspace.folder) });
   await restored;
   markStep("open files back");
 }

@@ -14,6 +14,7 @@ const repeatable = new Set([
   ...["text", "files"].map((name) => `search.${name}`),
   ...["list", "watch"].map((name) => `ports.${name}`),
   ...["start", "list", "watch", "breakpoints", "attach", "send", "processes"].map((name) => `debug.${name}`),
+  ...["start", "attach", "send", "stop"].map((name) => `languages.${name}`),
   ...["metrics", "activity"].map((name) => `machine.${name}`),
 ]);
 
@@ -29,6 +30,7 @@ const streams = new Set([
   "ports.watch",
   "debug.watch",
   "debug.attach",
+  "languages.attach",
 ]);
 
 /** Long enough for `git status` of a huge tree in an emulated machine, short enough that nothing hangs for ever. */

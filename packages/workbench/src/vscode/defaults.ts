@@ -31,4 +31,6 @@ export const configurationDefaults: Readonly<Record<string, unknown>> = {
   "terminal.integrated.detectLocale": "off",
   "json.schemaDownload.enable": false,
   "scm.alwaysShowActions": false,
+  // Definitions lead there; to change them is hardly ever meant. "Set Active Editor Writeable" allows it.
+  "files.readonlyInclude": { "/run/dormouse/**": true, "/usr/**": true, "**/node_modules/**": true },
 };

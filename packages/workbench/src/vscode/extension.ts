@@ -4,6 +4,7 @@ import { debugContributions } from "../debug/contributions.ts";
 import { workspaceContributions } from "../features/contributions.ts";
 import { imagePreviewContributions } from "../features/image-preview.ts";
 import { portsContributions } from "../features/ports/contributions.ts";
+import { languageContributions } from "../languages/contributions.ts";
 import { sourceControlContributions } from "../source-control/contributions.ts";
 
 /** VS Code's extension API as the page's own features use it. */
@@ -15,7 +16,11 @@ export type Api = typeof vscode;
  */
 export async function registerDormouseExtension(): Promise<Api> {
   const contributions = [sourceControlContributions, workspaceContributions, portsContributions];
-  const commands = [...contributions.flatMap((one) => one.commands), ...debugContributions.commands];
+  const commands = [
+    ...contributions.flatMap((one) => one.commands),
+    ...debugContributions.commands,
+    ...languageContributions.commands,
+  ];
   const { getApi } = registerExtension(
     {
       name: "workbench",
@@ -37,7 +42,7 @@ export async function registerDormouseExtension(): Promise<Api> {
         breakpoints: debugContributions.breakpoints,
         keybindings: contributions.flatMap(({ keybindings }) => keybindings),
         colors: sourceControlContributions.colors,
-        configuration: sourceControlContributions.configuration,
+        configuration: [sourceControlContributions.configuration, languageContributions.configuration].flat(),
         viewsContainers: portsContributions.viewsContainers,
         views: portsContributions.views,
         viewsWelcome: portsContributions.viewsWelcome,
@@ -48,6 +53,7 @@ export async function registerDormouseExtension(): Promise<Api> {
           commandPalette: [
             ...sourceControlContributions.menus.commandPalette,
             ...debugContributions.menus.commandPalette,
+            ...languageContributions.menus.commandPalette,
           ],
         },
         customEditors: imagePreviewContributions.customEditors,
