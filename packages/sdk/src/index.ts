@@ -18,6 +18,7 @@ export type {
   ListeningPort,
   PersonalSetup,
   PortLink,
+  Prebuild,
   PtyInfo,
   SetPort,
   Snapshot,

@@ -74,6 +74,10 @@ export interface Definition {
   attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
+  /** The prebuild that it began as, and the commit that this is of; absent: none. */
+  prebuilt?: { id: string; commit: string };
+  /** When the file wants prebuilds of its repository, and how long they are kept. */
+  prebuild?: DormouseCustomizations["prebuild"] | null;
   /** The repository lies in what the machine starts from. */
   hasRepository: boolean;
   /** Only what a prebuild runs is run: it is to become a template. */
@@ -84,8 +88,8 @@ export interface Definition {
   egress?: string[];
   /** Personal settings that are brought and installed once tools have what they wait for. */
   dotfiles: DormouseCustomizations["dotfiles"] | null;
-  /** Steps that have run in this machine. */
-  done: (LifecycleHook | "dotfiles")[];
+  /** Steps that have run in this machine; `entrypoints` have been started in it. */
+  done: (LifecycleHook | "dotfiles" | "entrypoints")[];
 }
 
 /** Nothing is known yet. */

@@ -87,6 +87,7 @@ export interface ResolvedDefinition {
     | "done"
     | "attached"
     | "template"
+    | "prebuilt"
     | "hasRepository"
     | "isPrebuild"
   >;
@@ -178,6 +179,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
       vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
+      prebuild: customizations.prebuild ?? null,
       egress: customizations.egress?.allow ?? [],
       notes: [
         ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
