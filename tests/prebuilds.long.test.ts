@@ -60,9 +60,7 @@ it("a workspace starts where its repository was prebuilt, with the newest commit
   expect(await notify("not the secret")).toBe(404);
   expect(await notify(secret)).toBe(202);
   const shown = async () => JSON.parse((await dormouse(platform, ["prebuild", "show", prebuild.id, "--json"])).stdout);
-  await eventually("the push is prebuilt", async () => (await shown()).commit === commit.trim(), {
-    timeoutMs: 120_000,
-  });
+  await eventually("the push is prebuilt", async () => (await shown()).commit === commit.trim(), 120_000);
   await using after = await Workspace.create({ connection, repository, ref: "main" });
   await eventually("what was prebuilt", async () => (await ran(after)) === "created\ntwo\nmine\n");
   expect((await after.exec("git log --format=%s; git status --short --branch")).stdout).toBe(

@@ -12,6 +12,7 @@ import {
   type UserEnvProbe,
   type VscodeCustomizations,
 } from "@dormouse/devcontainer";
+import type { Volumes } from "./carry.ts";
 import { noPortRules, type PortRules } from "./ports.ts";
 import type { Services } from "./services.ts";
 
@@ -82,6 +83,8 @@ export interface Definition {
   hasRepository: boolean;
   /** Only what a prebuild runs is run: it is to become a template. */
   isPrebuild: boolean;
+  /** What machines that this workspace had before kept for it, and a next one is given. */
+  kept?: Volumes;
   /** The repository's folder lies in a file and waits for the next machine. */
   carried: boolean;
   /** Where the file wants to reach: proposals, which a person decides about. Absent in what was decided before there were any. */
@@ -107,6 +110,14 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
       done: [],
     },
     ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
+  };
+}
+
+/** What a machine of this definition keeps for its workspace: it is carried into the next one. */
+export function volumesOf({ folders, services, kept }: Definition): Volumes {
+  return {
+    folders: [...new Set([...(kept?.folders ?? []), ...folders])],
+    ofServices: services !== null || kept?.ofServices === true,
   };
 }
 

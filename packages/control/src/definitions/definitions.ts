@@ -161,6 +161,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
       stage: "decided",
       problem: problemOf(error, definition?.path ?? null),
+      ...(definition?.kept && { kept: definition.kept }),
     };
   };
 
@@ -188,13 +189,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
         decided = { definition: await recover(row, error), folder: row.folder };
       }
-      const { definition, folder } = decided;
+      const { folder } = decided;
+      const definition = { ...decided.definition, ...(before.kept && { kept: before.kept }) };
       const own = currentStart({ ...row, definition: null });
       const isKept = isSameStart(definition.start ?? own, current) && before.stage !== "again" && folder === row.folder;
       return isKept ? { kind: "keep", definition } : { kind: "replace", definition, folder };
     },
 
-    takeOut: (row, signal) => carrier.takeOut(row.id, row.folder, signal),
+    takeOut: (row, signal) =>
+      carrier.takeOut({ workspaceId: row.id, folder: row.folder }, row.definition?.kept, signal),
 
     async putIn(row, signal) {
       if (!row.definition)

@@ -52,6 +52,20 @@ test("mounts: volumes are folders of the workspace's user, binds are noted", asy
   expect(notesOf(workspace)).toEqual(["mounts: nothing is mounted at /host: a machine has no folder of its host's"]);
   expect(platform.host.executed).toContain("mkdir /var/cache/app");
   expect(platform.host.executed).toContain("chown 1000:1000 /var/cache/app");
+
+  // They are its own, whatever its machine is made of next.
+  platform.host.executed.length = 0;
+  const path = `/api/workspaces/${workspace.id}`;
+  expect((await platform.call("POST", `${path}/rebuild`, { body: {} })).status).toBe(200);
+  const carried = () => platform.host.executed.filter((line) => line.includes("dormouse-volumes.tar"));
+  expect(carried()).toEqual([
+    expect.stringMatching(/volume export.* sh \/var\/tmp\/dormouse-volumes.tar no \/var\/cache\/app$/s),
+    expect.stringMatching(/volume import.* sh \/var\/tmp\/dormouse-volumes.tar$/s),
+  ]);
+  // Also when they are mounted no more.
+  platform.host.files.set("/workspaces/volumes/.devcontainer.json", JSON.stringify({ userEnvProbe: "none" }));
+  for (let round = 0; round < 2; round++) await platform.call("POST", `${path}/rebuild`, { body: {} });
+  expect(carried()).toHaveLength(6);
 });
 
 test("hostRequirements: the machine is as large as the file asks for, or as it was created", async () => {

@@ -88,6 +88,7 @@ export interface ResolvedDefinition {
     | "attached"
     | "template"
     | "prebuilt"
+    | "kept"
     | "hasRepository"
     | "isPrebuild"
   >;

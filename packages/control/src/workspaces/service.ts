@@ -18,7 +18,7 @@ import {
 } from "@dormouse/contract";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
-import { openDefinition } from "../definitions/definition.ts";
+import { openDefinition, volumesOf } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
@@ -464,6 +464,7 @@ export function workspaceService(options: {
       const definition = {
         ...openDefinition(wanted, row.definition?.isPrebuild),
         start: row.definition?.start ?? null,
+        ...(row.definition && { kept: volumesOf(row.definition) }),
       };
       const next = await engine.transition(row, "preparing", {
         definition: { ...definition, stage: ifNeeded ? "open" : "again" },
