@@ -58,6 +58,8 @@ async function run(name: string, block: unknown = prebuild, more: Body = {}) {
 const get = async (id: string) => (await call("GET", `/api/prebuilds/${id}`)).body;
 const settled = (id: string, expected: Body) =>
   vi.waitFor(async () => expect(await get(id)).toMatchObject(expected), { timeout: 20_000, interval: 100 });
+/** Of workspaces: those in which repositories are looked at are nobody's. */
+const machines = () => platform.host.created.filter(({ workspaceId }) => workspaceId.startsWith("ws"));
 const ran = () => platform.host.executed.flatMap((line) => /sh -c (install|build|greet)$/.exec(line)?.[1] ?? []);
 
 async function notify(id: string, secret: string, body = '{"ref":"refs/heads/main"}') {
@@ -86,7 +88,7 @@ test("a repository is set up ahead, and its next workspace does only what is lef
   host.created.length = 0;
   const { body: workspace } = await call("POST", "/api/workspaces", { repository });
   expect(workspace).toMatchObject({ state: "running", template: "base", devcontainer: { problem: null, notes: [] } });
-  expect(host.created).toMatchObject([{ generation: 1, snapshot: { id: expect.stringMatching(/^snap-/) } }]);
+  expect(machines()).toMatchObject([{ generation: 1, snapshot: { id: expect.stringMatching(/^snap-/) } }]);
   await vi.waitFor(() => expect(ran()).toEqual(["greet"]));
   expect(host.executed).toContain("git fetch origin HEAD as nobody");
   expect(host.executed.filter((line) => line.startsWith("git clone"))).toEqual([]);
@@ -111,7 +113,10 @@ test("a workspace whose file says something else by now is what it says", async 
   host.files.set("/workspaces/changed/.devcontainer.json", JSON.stringify({ image: "registry.example/app:1" }));
   host.created.length = 0;
   expect((await call("POST", "/api/workspaces", { repository })).body).toMatchObject({ state: "running" });
-  expect(host.created).toMatchObject([{ template: "base" }, { generation: 2, template: /image-of-/ }]);
+  expect(machines()).toMatchObject([
+    { template: "base" },
+    { generation: 2, template: expect.stringMatching(/^image-of-/) },
+  ]);
 });
 
 test("a repository that cannot be asked for newer commits opens as it was prebuilt, and says so", async () => {
