@@ -6,6 +6,7 @@ import { Connection } from "@dormouse/sdk";
 
 /** A platform to measure on. */
 export interface BenchPlatform {
+  platform: Platform;
   connection: Connection;
   /** What the host itself says of its machines. */
   machines(): Promise<MachineInfo[]>;
@@ -36,6 +37,7 @@ export async function withPlatform<T>(
     });
     const { ports, hostToken } = JSON.parse(await readFile(join(dataDir, "platform.json"), "utf8"));
     return await measure({
+      platform,
       connection: await Connection.open({ url: platform.url, apiKey: platform.apiKey }),
       async machines() {
         const answer = await fetch(`http://127.0.0.1:${ports.host}/rpc/machines/list`, {

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 interface Counts {
@@ -17,6 +17,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const isLong = process.argv.includes("--long");
 const filters = process.argv.slice(2).filter((argument) => argument !== "--long");
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, to be read again at the end of a long output. */
+const failures: string[] = [];
 const reports = await mkdtemp(join(tmpdir(), "dormouse-test-"));
 
 try {
@@ -27,6 +29,7 @@ try {
   await rm(reports, { recursive: true, force: true });
 }
 if (total.passed === 0) total.failed = Math.max(total.failed, 1);
+for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
 process.stdout.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
 process.exitCode = total.failed === 0 ? 0 : 1;
 
@@ -59,8 +62,21 @@ async function runVitest(project: string): Promise<Counts> {
     numFailedTests: number;
     numPendingTests: number;
     numTodoTests: number;
-    testResults: { status: string; assertionResults: unknown[] }[];
+    testResults: {
+      name: string;
+      status: string;
+      message: string;
+      assertionResults: { status: string; fullName: string; failureMessages: string[] }[];
+    }[];
   };
+  for (const { name, status, message, assertionResults } of json.testResults) {
+    const file = relative(root, name);
+    if (status === "failed" && assertionResults.length === 0) failures.push(`${file}\n${message}`);
+    for (const test of assertionResults) {
+      if (test.status === "failed")
+        failures.push(`${file}: ${test.fullName}\n${test.failureMessages.map(beginning).join("\n")}`);
+    }
+  }
   // A file that fails before its first test, or an error outside every test, counts as one failure.
   const broken = json.testResults.filter(
     (file) => file.status === "failed" && file.assertionResults.length === 0,
@@ -71,6 +87,11 @@ async function runVitest(project: string): Promise<Counts> {
     failed: code !== 0 && failed === 0 ? 1 : failed,
     skipped: json.numPendingTests + json.numTodoTests,
   };
+}
+
+/** The first lines of a long message: what was wrong, and where. */
+function beginning(message: string): string {
+  return message.split("\n").slice(0, 12).join("\n");
 }
 
 async function runPython(): Promise<Counts> {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "@dormouse/base/node";
 import { describe, expect, test } from "vitest";
@@ -153,6 +153,39 @@ describe("captures of a machine that goes on", () => {
     await expect(captures.vmm.restore({ ...spec, state: broken })).rejects.toMatchObject({ code: "data_loss" });
     expect(await listLayers(folder)).toEqual(layers);
     const woken = await captures.vmm.restore(spec);
+    expect(await checkWork(woken)).toBeGreaterThan(0);
+    await woken.kill();
+  });
+
+  test("of a machine that woke on several layers are merged with those, layer by layer", async () => {
+    const spec = await restoreSpec(1);
+    const machine = await captures.vmm.restore(spec);
+    await startWork(machine);
+    const kept = await keep();
+    const open: Capture[] = [];
+    // While they are open their layers stay apart.
+    for (const resume of [true, true, false]) open.push(await save(machine, kept, { resume }));
+    const last = open.at(-1);
+    if (!last) throw new Error("no capture");
+    const layers = [...last.layers];
+    expect(layers).toHaveLength(3);
+    await machine.kill();
+    const folder = dirname(layers[0] ?? "");
+    await removeOtherLayers(folder, layers);
+    const state = { identity: last.identity, devices: last.devices, memory: kept.memory };
+    for (const capture of open) await capture[Symbol.asyncDispose]();
+    const workspace = { base: captures.templateSpec.drives.workspace, folder, layers };
+    const drives = { ...captures.templateSpec.drives, workspace };
+    const woken = await captures.vmm.restore({ id: newId(), slot: await captures.guest.slot(2), drives, state });
+    await (await save(woken, kept))[Symbol.asyncDispose]();
+    // What was frozen, and the layer that is written to.
+    expect(woken.layers()).toHaveLength(2);
+    const log = await readFile(join(captures.guest.machinesDir, woken.id, "vmm.log"), "utf8");
+    expect(log).not.toContain("Could not");
+    const end = await save(woken, kept, { resume: false });
+    await end[Symbol.asyncDispose]();
+    await expectSameDisk(woken, kept);
+    await woken.resume();
     expect(await checkWork(woken)).toBeGreaterThan(0);
     await woken.kill();
   });

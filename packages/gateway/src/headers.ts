@@ -73,7 +73,8 @@ export function pageHeaders(host: string | undefined): OutgoingHttpHeaders {
   const sockets = host !== undefined && /^[A-Za-z0-9.:[\]-]+$/.test(host) ? ` ws://${host} wss://${host}` : "";
   const policy = [
     "default-src 'none'",
-    "script-src 'self' 'wasm-unsafe-eval'",
+    // Rules of what to prepare are written by the console as it learns what there is; they run nothing.
+    "script-src 'self' 'wasm-unsafe-eval' 'inline-speculation-rules'",
     "worker-src 'self' blob:",
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:",

@@ -24,8 +24,10 @@ import { workspaceLink } from "./workspace-link.ts";
 /** What {@link openWorkbench} opens. */
 export interface OpenOptions {
   api: Api;
-  /** A workspace that runs. */
+  /** A workspace that runs, or did and will again. */
   workspace: Workspace;
+  /** Resolves once it runs. */
+  running: Promise<Workspace>;
   settings: UserSettings;
   file: PageAddress["file"];
   /** Called when the workbench can be seen, a little before everything in it works. */
@@ -36,9 +38,10 @@ export interface OpenOptions {
 export async function openWorkbench(options: OpenOptions): Promise<void> {
   const { api: rest, workspace } = options;
   const guestUrl = `/api/workspaces/${workspace.id}/guest`;
-  const link = workspaceLink(rest, workspace);
+  const link = workspaceLink(rest, workspace, options.running);
   const channel = openChannel({
     url: new URL(`${guestUrl}/channel`, location.origin.replace(/^http/, "ws")).href,
+    opens: options.running,
     beforeRetry: link.beforeRetry,
   });
   const { files, terminals, restored } = await startWorkbench({

@@ -27,10 +27,17 @@ export interface WorkspaceLink {
 
 const lookAgainMs = 1_000;
 
-/** The link of one page to its workspace. */
-export function workspaceLink(api: Api, workspace: Pick<Workspace, "id">): WorkspaceLink {
+/**
+ * The link of one page to its workspace.
+ * @param running resolves once the workspace runs for the first time.
+ */
+export function workspaceLink(
+  api: Api,
+  workspace: Pick<Workspace, "id">,
+  running: Promise<Pick<Workspace, "reason">>,
+): WorkspaceLink {
   const listeners = new Set<(state: LinkState) => void>();
-  let state: LinkState = { kind: "live" };
+  let state: LinkState = { kind: "waiting", message: "waking" };
   let note: string | undefined;
   let wanted = Promise.withResolvers<void>();
 
@@ -73,6 +80,16 @@ export function workspaceLink(api: Api, workspace: Pick<Workspace, "id">): Works
     return false;
   };
 
+  const setLive = () => setState(note === undefined ? { kind: "live" } : { kind: "live", note });
+  void running.then(
+    ({ reason }) => {
+      note = reason ?? undefined;
+      setLive();
+    },
+    // Told by the page itself.
+    () => {},
+  );
+
   return {
     get state() {
       return state;
@@ -98,7 +115,7 @@ export function workspaceLink(api: Api, workspace: Pick<Workspace, "id">): Works
           wanted = Promise.withResolvers();
         }
       }
-      setState(note === undefined ? { kind: "live" } : { kind: "live", note });
+      setLive();
     },
     want: () => wanted.resolve(),
   };

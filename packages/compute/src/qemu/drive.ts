@@ -191,7 +191,7 @@ export class QemuDrive {
   }
 
   /**
-   * Merges confirmed layers into those below that are this machine's alone. A capture that begins meanwhile puts an end to
+   * Merges confirmed layers into those below as long as these are this machine's alone. A capture that begins meanwhile puts an end to
    * it, which is no failure: the next time goes on with it.
    */
   async merge(signal?: AbortSignal): Promise<void> {
@@ -230,15 +230,17 @@ export class QemuDrive {
   }
 
   async #mergeAll(signal: AbortSignal): Promise<void> {
-    for (let index = 0; this.#isMergeable(index + 1); ) {
+    // From the top: the VMM writes into the layer above what it merges, and only the topmost is not frozen.
+    for (;;) {
       signal.throwIfAborted();
-      const [below = 0, above = 0] = this.#record.layers.slice(index, index + 2);
-      if (await isUnshared(this.#path(below))) await this.#commit(below, above, signal);
-      else index++;
+      const [below, above] = this.#record.layers.slice(0, -1).slice(-2);
+      if (below === undefined || above === undefined || above > this.#record.confirmed) break;
+      if (!(await isUnshared(this.#path(below)))) break;
+      await this.#commit(below, above, signal);
     }
     const frozen = this.#record.layers.slice(0, -1);
     const own = frozen.at(-1) ?? 0;
-    if (frozen.length <= manyLayers || !this.#isMergeable(frozen.length - 1)) return;
+    if (frozen.length <= manyLayers || own > this.#record.confirmed) return;
     if (!(await isUnshared(this.#path(own)))) return;
     await thawFile(this.#path(own), this.#slot);
     await this.#stream(own, signal);
@@ -246,11 +248,7 @@ export class QemuDrive {
     await this.#drop(frozen.slice(0, -1));
   }
 
-  #isMergeable(index: number): boolean {
-    const number = this.#record.layers[index];
-    return number !== undefined && number !== this.#top && number <= this.#record.confirmed;
-  }
-
+  /** Merges the last frozen layer into the one below it. */
   async #commit(below: number, above: number, signal: AbortSignal): Promise<void> {
     await thawFile(this.#path(below), this.#slot);
     const input = {

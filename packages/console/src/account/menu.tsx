@@ -18,6 +18,8 @@ export function AccountMenu() {
   const signOut = async () => {
     // Whether or not the server heard it, the way back in is the sign-in page.
     await post("/api/auth/sign-out", {}).catch(() => undefined);
+    // What the editor remembers of files is for whoever was signed in.
+    indexedDB.deleteDatabase("dormouse-remembered-files");
     location.assign("/signin");
   };
 

@@ -5,6 +5,7 @@ import { messageOf } from "../api.ts";
 import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
 import { PortsDialog } from "./ports-dialog.tsx";
+import { usePrerendering } from "./prerendering.ts";
 import { WorkspaceRow } from "./row.tsx";
 import { useWorkspaces } from "./use-workspaces.ts";
 
@@ -16,6 +17,7 @@ export function WorkspacesPage() {
   const [portsOf, setPortsOf] = useState<Workspace>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
+  usePrerendering(workspaces);
 
   const act = async (work: () => Promise<unknown>) => {
     setActionProblem(undefined);

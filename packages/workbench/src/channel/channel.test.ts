@@ -162,6 +162,26 @@ test("no further attempt is made before it is said to make sense", async () => {
   expect(channel.state).toBe("connected");
 });
 
+test("calls wait for a machine that is not there yet, however long that takes, and no attempt is made", async () => {
+  const opens = Promise.withResolvers<void>();
+  channel = openChannel({ url: agent.url, opens: opens.promise });
+  const answer = channel.guest.files.exists({ path: "/a" });
+  const given = AbortSignal.timeout(50);
+  await expect(channel.guest.files.exists({ path: "/b" }, { signal: given })).rejects.toThrow();
+  expect(channel.state).toBe("connecting");
+  expect(agent.calls).toEqual([]);
+  opens.resolve();
+  await expect(answer).resolves.toEqual({ exists: true });
+  expect(agent.calls).toEqual(["exists /a"]);
+});
+
+test("a machine that never comes fails the calls that wait for it with its reason", async () => {
+  const reason = new DormouseError("failed_precondition", "its machine stopped");
+  channel = openChannel({ url: agent.url, opens: Promise.reject(reason) });
+  await expect(channel.guest.files.exists({ path: "/a" })).rejects.toMatchObject({ message: "its machine stopped" });
+  expect(channel.state).toBe("connecting");
+});
+
 test("what the agent refuses arrives as its error, at once", async () => {
   channel = openChannel({ url: agent.url });
   const answer = channel.guest.files.exists({ path: "relative" });

@@ -19,6 +19,8 @@ export type ChannelState = "connecting" | "connected" | "lost" | "closed";
 export interface ChannelOptions {
   /** `ws:` or `wss:` address of the machine's agent. */
   url: string;
+  /** The machine can be reached from when this resolves on; until then nothing is attempted, and calls wait for it. */
+  opens?: Promise<unknown>;
   /**
    * Asked before every attempt but the first; the attempt waits until it resolves. Here a
    * workspace that sleeps is left asleep. A rejection only delays the next attempt.
@@ -59,7 +61,9 @@ export function openChannel(options: ChannelOptions): Channel {
     for (const listener of [...listeners]) listener(next);
   };
 
+  const opens = Promise.resolve(options.opens);
   const keepOpen = async () => {
+    await opens;
     for (let attempt = 0; !life.signal.aborted; attempt++) {
       if (attempt > 0) {
         pause = new AbortController();
@@ -89,7 +93,8 @@ export function openChannel(options: ChannelOptions): Channel {
       attempt = 0;
     }
   };
-  void keepOpen();
+  // Who gave `opens` knows why it never will.
+  void keepOpen().catch(() => {});
 
   const whenConnected = (signal: AbortSignal): Promise<Session> => {
     if (session) return Promise.resolve(session);
@@ -109,6 +114,9 @@ export function openChannel(options: ChannelOptions): Channel {
   const link: ClientLink<Record<never, never>> = {
     async call(path, input, callOptions) {
       const policy = policyOf(path);
+      // How long that takes is no measure of how the call does.
+      const { signal: caller } = callOptions;
+      await unlessAborted(opens, caller ? AbortSignal.any([caller, life.signal]) : life.signal);
       const attempt = async (signal: AbortSignal | undefined): Promise<unknown> => {
         for (;;) {
           const current =
@@ -163,6 +171,19 @@ export function openChannel(options: ChannelOptions): Channel {
       listeners.clear();
     },
   };
+}
+
+/** Resolves or rejects as `promise` does, and rejects as soon as `signal` aborts. */
+async function unlessAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 function lostDuring(path: readonly string[], cause: unknown): DormouseError {

@@ -40,7 +40,8 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
   };
   const startNotice = () => {
     quiet ??= setTimeout(() => {
-      const title = `Reconnecting to ${workspace.name}. What you type is kept.`;
+      const what = channel.state === "connecting" ? "Waking" : "Reconnecting to";
+      const title = `${what} ${workspace.name}. What you type is kept.`;
       void api.window.withProgress({ location: api.ProgressLocation.Notification, title }, () => {
         const { promise, resolve } = Promise.withResolvers<void>();
         settle = resolve;
@@ -69,7 +70,8 @@ export function registerWorkspaceStatus(options: WorkspaceStatusOptions): vscode
       case "live":
       case "waiting": {
         startNotice();
-        const what = state.kind === "waiting" ? state.message : "reconnecting";
+        const what =
+          state.kind === "waiting" ? state.message : channel.state === "connecting" ? "connecting" : "reconnecting";
         const tooltip = "The connection to the machine is being made again";
         showItem(`$(sync~spin) ${workspace.name}: ${what}`, tooltip, "warning");
         return;

@@ -14,7 +14,10 @@ export interface BootScreen {
   progress(title: string, message: string, fraction?: number): void;
   /** What went wrong in one line, and what can be done. */
   problem(title: string, message: string, actions: readonly BootAction[]): void;
+  /** Uncovers the page. */
   remove(): void;
+  /** Covers it again. */
+  show(): void;
 }
 
 /** Shows the screen over the whole page. */
@@ -56,6 +59,7 @@ export function showBootScreen(parent: HTMLElement): BootScreen {
       }
     },
     remove: () => screen.remove(),
+    show: () => parent.append(screen),
   };
 }
 

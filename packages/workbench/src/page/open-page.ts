@@ -2,7 +2,11 @@ import { DormouseError } from "@dormouse/base";
 import { parseAddress } from "../address.ts";
 import { type Api, connectApi } from "../api.ts";
 import { type BootScreen, showBootScreen } from "./boot-screen.ts";
-import { untilRunning } from "./readiness.ts";
+import { hasRun, untilRunning } from "./readiness.ts";
+import { whenShown } from "./shown.ts";
+
+/** The console prepares the page of the workspace whose name is kept here. */
+const lastOpenedKey = "dormouse.lastOpened";
 
 /** Opens the workspace that the page's address names. Whatever stands in the way is shown with what can be done. */
 export async function openPage(): Promise<void> {
@@ -17,17 +21,30 @@ export async function openPage(): Promise<void> {
   // The editor is by far the largest part; it loads while the workspace gets ready.
   const editor = import("../workbench.ts");
   const api = connectApi();
+  let hasProblem = false;
+  const onVisible = () => {
+    if (!hasProblem) screen.remove();
+  };
   try {
-    const [workspace, settings] = await Promise.all([
-      untilRunning(api, address.workspace, screen),
-      api.me.settings({}),
-    ]);
+    const reference = { workspace: address.workspace };
+    const [found, settings] = await Promise.all([api.workspaces.get(reference), api.me.settings({})]);
+    const running = whenShown().then(async (isLater) =>
+      untilRunning(api, isLater ? await api.workspaces.get(reference) : found, screen),
+    );
+    // Awaited below, where a rejection counts; until then it is nobody's.
+    running.catch(() => {});
+    // The editor of a workspace that sleeps is built while its machine wakes.
+    const workspace = hasRun(found) ? found : await running;
+    void running.then(() => localStorage.setItem(lastOpenedKey, workspace.name));
     screen.progress(workspace.name, "Loading the editor");
     const { openWorkbench } = await editor;
-    await openWorkbench({ api, workspace, settings, file: address.file, onVisible: screen.remove });
+    const opened = openWorkbench({ api, workspace, running, settings, file: address.file, onVisible });
+    await Promise.all([opened, running]);
     // For scripts that drive the page.
     document.documentElement.dataset.workbench = "ready";
   } catch (caught) {
+    hasProblem = true;
+    screen.show();
     showProblem(screen, api, address.workspace, DormouseError.from(caught, "unknown"));
   }
 }

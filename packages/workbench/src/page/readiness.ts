@@ -14,13 +14,21 @@ const stateMessages: Partial<Record<Workspace["state"], string>> = {
   waking: "Waking up",
 };
 
+/** States of a workspace whose machine has been set up: all that the editor has to know of it is known. */
+const afterFirstRun = new Set<Workspace["state"]>(["running", "hibernating", "hibernated", "waking"]);
+
+/** Whether the workspace ran before, so that only its machine is waited for. */
+export function hasRun(workspace: Workspace): boolean {
+  return afterFirstRun.has(workspace.state);
+}
+
 /**
  * Follows a workspace on the screen until it runs, and wakes it when it sleeps. Rejects
  * with `failed_precondition` carrying its reason when it failed, `not_found` when it is
  * gone, `unauthenticated` when nobody is signed in.
  */
-export async function untilRunning(api: Api, reference: string, screen: BootScreen): Promise<Workspace> {
-  let workspace = await api.workspaces.get({ workspace: reference });
+export async function untilRunning(api: Api, found: Workspace, screen: BootScreen): Promise<Workspace> {
+  let workspace = found;
   for (;;) {
     if (workspace.state === "hibernated") {
       screen.progress(workspace.name, "Waking up");

@@ -6,7 +6,11 @@ import {
   type ReadableStreamEvents,
 } from "@codingame/monaco-vscode-api/vscode/vs/base/common/stream";
 import { URI } from "@codingame/monaco-vscode-api/vscode/vs/base/common/uri";
-import type { IFileReadStreamOptions } from "@codingame/monaco-vscode-api/vscode/vs/platform/files/common/files";
+import {
+  FileOperationError,
+  FileOperationResult,
+  type IFileReadStreamOptions,
+} from "@codingame/monaco-vscode-api/vscode/vs/platform/files/common/files";
 import {
   FileChangeType,
   FileSystemProviderCapabilities,
@@ -19,22 +23,25 @@ import {
   type IStat,
   type IWatchOptions,
 } from "@codingame/monaco-vscode-files-service-override";
+import { DormouseError } from "@dormouse/base";
 import type { FileChange, FileEntry } from "@dormouse/contract";
 import { fromBase64, toBase64 } from "../bytes.ts";
 import type { Channel } from "../channel/channel.ts";
 import { follow } from "../channel/follow.ts";
 import type { FileTransfer } from "../file-transfer.ts";
 import { toEditorPath, toGuestPath } from "../paths.ts";
+import type { RememberedFile, RememberedFiles } from "../remembered-files.ts";
 import { toFileError } from "./file-errors.ts";
 
 /** Up to here a file travels in one message of the channel; more goes over HTTP, which streams. */
 const messageBytes = 512 * 1024;
 /** Files whose content the editor may still hold; they are looked at again when changes may have been missed. */
-const rememberedFiles = 500;
+const maxHeldFiles = 500;
 
 /**
  * The machine's files as the editor's `file:` scheme, so that paths are the same in
- * editors, terminals, search results and diagnostics.
+ * editors, terminals, search results and diagnostics. Before the machine is reached for the first time, what an earlier
+ * page saw is shown; it is looked at again as soon as the machine answers.
  */
 export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapability {
   readonly capabilities =
@@ -51,18 +58,23 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
 
   readonly #channel: Channel;
   readonly #transfer: FileTransfer;
+  readonly #remembered: RememberedFiles;
+  /** What was answered from memory and not looked at since, by the machine's path. */
+  readonly #recalled = new Map<string, FileEntry | null>();
   /** Sizes by the machine's path, the oldest first. */
   readonly #sizes = new Map<string, number>();
   readonly #watches = new Map<string, { users: number; end: AbortController }>();
 
-  constructor(channel: Channel, transfer: FileTransfer) {
+  constructor(channel: Channel, transfer: FileTransfer, remembered: RememberedFiles) {
     this.#channel = channel;
     this.#transfer = transfer;
+    this.#remembered = remembered;
   }
 
   async stat(resource: URI): Promise<IStat> {
-    const entry = await this.#ask((guest) => guest.files.stat({ path: pathOf(resource) }));
-    this.#remember(entry);
+    const path = pathOf(resource);
+    const entry = this.#recall(path)?.entry ?? (await this.#look(path, (guest) => guest.files.stat({ path })));
+    this.#hold(entry);
     return {
       type: typeOf(entry),
       size: entry.size,
@@ -72,16 +84,26 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
   }
 
   async readdir(resource: URI): Promise<[string, FileType][]> {
-    const { entries } = await this.#ask((guest) => guest.files.list({ path: pathOf(resource) }));
-    return entries.map((entry) => [toEditorPath(entry.name), typeOf(entry)]);
+    const path = pathOf(resource);
+    let children = this.#recall(path)?.children;
+    if (!children) {
+      const { entries, truncated } = await this.#ask((guest) => guest.files.list({ path }));
+      children = entries;
+      if (!truncated) this.#remembered.note(path, { children });
+    }
+    return children.map((entry) => [toEditorPath(entry.name), typeOf(entry)]);
   }
 
   async readFile(resource: URI): Promise<Uint8Array> {
     const path = pathOf(resource);
+    const recalled = this.#recall(path)?.content;
+    if (recalled) return recalled;
     if ((this.#sizes.get(path) ?? 0) > messageBytes) return this.#ask(() => this.#transfer.read(path));
     const { content, entry } = await this.#ask((guest) => guest.files.read({ path }));
-    this.#remember(entry);
-    return fromBase64(content);
+    this.#hold(entry);
+    const bytes = fromBase64(content);
+    this.#remembered.note(path, { entry, content: bytes });
+    return bytes;
   }
 
   readFileStream(
@@ -100,11 +122,16 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
   async writeFile(resource: URI, content: Uint8Array, options: IFileWriteOptions): Promise<void> {
     const path = pathOf(resource);
     const { create, overwrite } = options;
+    const recalled = this.#recalled.get(path);
+    if (recalled !== undefined) return await this.#replaceRecalled(path, recalled, content, options);
     // Only a plain save may take the streaming way, which always replaces.
     if (content.byteLength > messageBytes && create && overwrite) {
       await this.#ask(() => this.#transfer.write(path, content));
+      this.#remembered.forget(path);
     } else {
-      await this.#ask((guest) => guest.files.write({ path, content: toBase64(content), create, overwrite }));
+      const message = { path, content: toBase64(content), create, overwrite };
+      const entry = await this.#ask((guest) => guest.files.write(message));
+      this.#remembered.note(path, { entry, content });
     }
   }
 
@@ -179,9 +206,8 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
 
   /** Makes the editor look again at all it may hold. */
   #miss(): void {
-    this.#changes.fire(
-      [...this.#sizes.keys()].map((path) => ({ type: FileChangeType.UPDATED, resource: uriOf(path) })),
-    );
+    const held = new Set([...this.#sizes.keys(), ...this.#recalled.keys()]);
+    this.#changes.fire([...held].map((path) => ({ type: FileChangeType.UPDATED, resource: uriOf(path) })));
     this.#missed.fire();
   }
 
@@ -209,12 +235,59 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
     }
   }
 
-  #remember(entry: FileEntry): void {
+  /** What is remembered of a path, as long as the machine was never reached. Throws when it is that nothing is there. */
+  #recall(path: string): RememberedFile | undefined {
+    if (this.#channel.state !== "connecting") return undefined;
+    const known = this.#remembered.get(path);
+    if (known?.entry === undefined) return known;
+    this.#recalled.set(path, known.entry);
+    if (known.entry === null) throw toFileError(new DormouseError("not_found", `there is no ${path}`));
+    return known;
+  }
+
+  async #look(path: string, question: (guest: Channel["guest"]) => Promise<FileEntry>): Promise<FileEntry> {
+    try {
+      const entry = await question(this.#channel.guest);
+      this.#remembered.note(path, { entry });
+      this.#recalled.delete(path);
+      return entry;
+    } catch (caught) {
+      if (DormouseError.from(caught, "unknown").code === "not_found") {
+        this.#remembered.note(path, { entry: null });
+        this.#recalled.delete(path);
+      }
+      throw toFileError(caught);
+    }
+  }
+
+  /** Saves a file that the editor knows from memory: only when it is still what the editor took it for. */
+  async #replaceRecalled(
+    path: string,
+    recalled: FileEntry | null,
+    content: Uint8Array,
+    { create }: IFileWriteOptions,
+  ): Promise<void> {
+    const message = { path, content: toBase64(content), create };
+    const condition = recalled ? { ifEtag: recalled.etag } : { overwrite: false };
+    try {
+      const entry = await this.#channel.guest.files.write({ ...message, ...condition });
+      this.#remembered.note(path, { entry, content });
+      this.#recalled.delete(path);
+    } catch (caught) {
+      const { code } = DormouseError.from(caught, "unknown");
+      if (code !== "aborted" && code !== "already_exists") throw toFileError(caught);
+      // From here on the editor compares with what the machine says.
+      this.#recalled.delete(path);
+      throw new FileOperationError(`${path} was changed`, FileOperationResult.FILE_MODIFIED_SINCE);
+    }
+  }
+
+  #hold(entry: FileEntry): void {
     if (entry.type === "directory") return;
     this.#sizes.delete(entry.path);
     this.#sizes.set(entry.path, entry.size);
     for (const oldest of this.#sizes.keys()) {
-      if (this.#sizes.size <= rememberedFiles) break;
+      if (this.#sizes.size <= maxHeldFiles) break;
       this.#sizes.delete(oldest);
     }
   }

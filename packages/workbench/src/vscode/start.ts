@@ -11,6 +11,8 @@ import { initUserKeybindings } from "@codingame/monaco-vscode-keybindings-servic
 import type { UserSettings, Workspace } from "@dormouse/contract";
 import type { Channel } from "../channel/channel.ts";
 import { fileTransfer } from "../file-transfer.ts";
+import { RememberedFiles } from "../remembered-files.ts";
+import { rememberedStore } from "../remembered-store.ts";
 import { configurationDefaults, definedDefaults } from "./defaults.ts";
 import { GuestFileSystem } from "./file-system.ts";
 import { workbenchServices } from "./services.ts";
@@ -41,7 +43,11 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
   const { workspace, channel } = options;
   registerWorkers();
   const leaving = watchLeaving();
-  const files = new GuestFileSystem(channel, fileTransfer(options.guestUrl));
+  const remembered = await RememberedFiles.open(rememberedStore(workspace.id));
+  window.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") void remembered.flush();
+  });
+  const files = new GuestFileSystem(channel, fileTransfer(options.guestUrl), remembered);
   const terminals = new GuestTerminals({
     channel,
     workspaceId: workspace.id,

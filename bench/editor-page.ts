@@ -1,0 +1,66 @@
+import puppeteer, { type Page } from "puppeteer-core";
+
+// Not Playwright: it holds pages that the browser prepares before they are asked for at their first instruction.
+const flags = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const viewport = { width: 1280, height: 800 };
+const patienceMs = 120_000;
+const lookAgainMs = 5;
+
+/** Runs `work` with a page of a browser whose profile lies in a folder. */
+export async function withBrowser<T>(profile: string, work: (page: Page) => Promise<T>): Promise<T> {
+  const browser = await puppeteer.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    userDataDir: profile,
+    args: flags,
+    defaultViewport: viewport,
+  });
+  try {
+    const [page = await browser.newPage()] = await browser.pages();
+    return await work(page);
+  } finally {
+    await browser.close();
+  }
+}
+
+let typed = 0;
+
+/** As soon as the open file has the keyboard: types a character that is nowhere else, and waits until it can be read. */
+export async function typeFirstCharacter(page: Page, address: string): Promise<void> {
+  const { pathname } = new URL(address);
+  const hasKeyboard = `location.pathname === ${JSON.stringify(pathname)}
+    && document.activeElement?.closest(".monaco-editor") != null
+    && document.querySelector(".view-lines")?.textContent.includes("open") === true`;
+  await until(page, hasKeyboard);
+  const character = String.fromCodePoint(0x4e00 + typed++);
+  await page.keyboard.sendCharacter(character);
+  await until(page, `document.querySelector(".view-lines").textContent.includes("${character}")`);
+}
+
+/** Saves what was typed and waits until the editor has nothing unsaved. */
+export async function saveFile(page: Page): Promise<void> {
+  await until(
+    page,
+    `document.documentElement.dataset.workbench === "ready" || location.port !== ${JSON.stringify("")}`,
+  );
+  await page.keyboard.down("Control");
+  await page.keyboard.press("s");
+  await page.keyboard.up("Control");
+  await until(page, `document.querySelector(".tab.active.dirty") === null`);
+}
+
+/** A page that is on its way to another address answers nothing; that is no answer yet. */
+async function until(page: Page, condition: string): Promise<void> {
+  const deadlineMs = performance.now() + patienceMs;
+  while (!(await page.evaluate(condition).catch(() => false))) {
+    if (performance.now() > deadlineMs) throw new Error(`after ${patienceMs} ms still not: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+  }
+}
