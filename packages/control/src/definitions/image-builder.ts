@@ -64,7 +64,7 @@ const buildahLine = buildah.join(" ");
 /** Of images that are in the storage, those that the last build needs stay, with its steps. */
 const tidy =
   `for name in $(${buildahLine} images --format '{{.Name}}:{{.Tag}}'); do ` +
-  `case " $* " in *" $name "*) ;; *) ${buildahLine} rmi "$name" ;; esac; done; ${buildahLine} rmi --prune`;
+  `case " $* <none>:<none> " in *" $name "*) ;; *) ${buildahLine} rmi "$name" ;; esac; done; ${buildahLine} rmi --prune`;
 
 /** What buildah writes of every step and after every command that failed: the command has said more. */
 const noise =
@@ -177,6 +177,7 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
         ...buildah,
         "build",
         "--layers",
+        "--force-rm",
         "--isolation=chroot",
         "--pull=never",
         `--file=${place}/Dockerfile`,
