@@ -36,6 +36,7 @@ import {
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
+import { scheduleNotes } from "../prebuilds/schedule.ts";
 import type { ComposeSource } from "./compose-source.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
@@ -188,6 +189,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
         ...unlocked(file, order),
+        ...scheduleNotes(customizations.prebuild?.trigger ?? [], new Date()),
       ],
       problem: null,
     },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isSigned } from "./hook.ts";
 import { commitOf, compareRefs, parseRefs } from "./refs.ts";
-import { nextScheduled, ttlSecondsOf } from "./schedule.ts";
+import { nextScheduled, scheduleNotes, ttlSecondsOf } from "./schedule.ts";
 import { plainRef } from "./store.ts";
 
 const commit = (digit: string) => digit.repeat(40);
@@ -60,6 +60,9 @@ test("schedules are in UTC, the earliest counts, and what is none has no time", 
   expect(next("0 3 * * 1", "*/15 * * * *")).toBe("2026-02-27T12:15:00.000Z");
   expect(next("99 99 * * *")).toBeUndefined();
   expect(next("0 0 31 2 *")).toBeUndefined();
+  expect(scheduleNotes([{ cron: "99 99 * * *" }, { cron: "0 3 * * 1" }, "push"], after)).toEqual([
+    'prebuild: the schedule "99 99 * * *" never comes: minute, hour, day, month, day of the week',
+  ]);
   expect(next()).toBeUndefined();
 });
 

@@ -2,8 +2,8 @@ import type { PrebuildTrigger } from "@dormouse/devcontainer";
 import { Cron } from "croner";
 
 /**
- * When the schedules among these triggers want the next prebuild, in UTC; null when there is none. One that can't be read, or
- * whose time never comes, is none: `dormouse devcontainer check` tells its form.
+ * When the schedules among these triggers want the next prebuild, in UTC; null when there is none. One that cannot be read, or
+ * whose time never comes, is none: {@link scheduleNotes} tells it.
  */
 export function nextScheduled(triggers: readonly PrebuildTrigger[], after: Date): Date | null {
   const times = triggers.flatMap((trigger) => {
@@ -16,6 +16,17 @@ export function nextScheduled(triggers: readonly PrebuildTrigger[], after: Date)
     }
   });
   return times.length === 0 ? null : new Date(Math.min(...times));
+}
+
+/** What of the schedules among these triggers never has a prebuild made, a line each. */
+export function scheduleNotes(triggers: readonly PrebuildTrigger[], now: Date): string[] {
+  return triggers.flatMap((trigger) =>
+    typeof trigger === "object" && nextScheduled([trigger], now) === null
+      ? [
+          `prebuild: the schedule ${JSON.stringify(trigger.cron)} never comes: minute, hour, day, month, day of the week`,
+        ]
+      : [],
+  );
 }
 
 /** Seconds of a time such as `14d` or `1h30m`, as our block's schema has it; at least one. */
