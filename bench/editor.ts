@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Workspace } from "@dormouse/sdk";
 import type { Page } from "puppeteer-core";
+import { saveFile, typeFirstCharacter, withBrowser } from "../tests/support/prepared-page.ts";
 import { startCodeServer } from "./code-server.ts";
-import { saveFile, typeFirstCharacter, withBrowser } from "./editor-page.ts";
 import { type Figures, figures, ratio } from "./figures.ts";
 import { withPlatform } from "./platform.ts";
 

@@ -13,7 +13,7 @@ const benchmarks: Readonly<Record<string, { summary: string; script: string }>> 
     script: "../packages/compute/bench/capture.ts",
   },
   egress: {
-    summary: "what the egress filter and proxy cost: throughput, new connections, changing a policy",
+    summary: "what the egress filter and proxy cost: throughput, new connections, changing a policy, memory",
     script: "../packages/network/bench/egress.ts",
   },
   slots: { summary: "network slots: prepare, allocate, release", script: "../packages/network/bench/slots.ts" },

@@ -1,14 +1,23 @@
-// What dies comes back: host daemon, control, gateway, a machine, and the platform as a whole.
+// What dies comes back: host daemon, control, gateway, a machine, and the platform as a whole. And what must not leave a machine
+// does not, meanwhile neither.
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type EgressWorld, pretendEgressWorld } from "../packages/network/src/testing/pretend-egress.ts";
+import { attempt, expectNoWayOut, prepareAttempts, startTraffic } from "./support/egress-machine.ts";
+import { killEgressProgram } from "./support/egress-programs.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 
+let world: EgressWorld;
 let platform: TestPlatform;
 beforeAll(async () => {
-  platform = await startTestPlatform({ poolSize: 1 });
+  world = await pretendEgressWorld("dmegmach");
+  platform = await startTestPlatform({ poolSize: 1, resolver: world.internet.address });
 });
-afterAll(() => platform?.[Symbol.asyncDispose]());
+afterAll(async () => {
+  await platform?.[Symbol.asyncDispose]();
+  await world?.[Symbol.asyncDispose]();
+});
 
 /** Kills a part and waits until its successor runs. */
 async function killService(name: "host" | "control" | "gateway"): Promise<void> {
@@ -62,6 +71,27 @@ describe("a killed part of the platform", () => {
     await killService("gateway");
     const result = await eventually("the gateway answers again", () => workspace.exec("echo alive"));
     expect(result.stdout).toBe("alive\n");
+  });
+});
+
+describe("what leaves a machine", () => {
+  it("is what its policy lets through, whatever is tried, also while all that enforces it is killed", async () => {
+    await using workspace = await Workspace.create({ connection: platform.connection });
+    await prepareAttempts(workspace);
+    await expectNoWayOut(workspace, world);
+
+    const traffic = await startTraffic(workspace, 12);
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    const { pid } = platform.platform.services.host;
+    if (pid === undefined) throw new Error("the host does not run");
+    for (const program of ["egress-proxy", "egress-maps"] as const) await killEgressProgram(pid, program);
+    await killService("host");
+    const { allowed, forbidden, longestGapSeconds } = await traffic();
+    console.log(`${allowed} answered, at most ${longestGapSeconds} s without an answer`);
+    expect(allowed).toBeGreaterThan(0);
+    expect(forbidden).toBe(0);
+    expect(await attempt(workspace, ["TLS to an allowed name"])).toMatchObject([{ outcome: "answered" }]);
+    expect((await world.forbidden()).forbidden).toEqual([]);
   });
 });
 

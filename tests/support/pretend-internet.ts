@@ -82,7 +82,8 @@ async function startGitServer(namespace: string, root: string, stack: ReturnType
   });
 }
 
-async function makeRepository(
+/** Makes a bare repository with these files on `main`, and a branch each with a file more. */
+export async function makeRepository(
   path: string,
   files: Record<string, string>,
   branches: Record<string, Record<string, string>>,

@@ -462,7 +462,7 @@ const egress = {
       tags: ["Egress"],
     })
     .input(ref)
-    .output(z.object({ refusals: z.array(e.egressRefusal), counters: e.egressCounters.nullable() })),
+    .output(e.egressLog),
   test: oc
     .route({
       method: "POST",

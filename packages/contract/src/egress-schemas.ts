@@ -52,6 +52,14 @@ export const egressRefusal = z.object({
 });
 export type EgressRefusal = z.infer<typeof egressRefusal>;
 
+/** How much was refused in an hour, whatever it was. */
+export const egressHour = z.object({
+  /** When the hour began. */
+  at: z.iso.datetime(),
+  count: z.number().int(),
+});
+export type EgressHour = z.infer<typeof egressHour>;
+
 export const egressCounters = z.object({
   sentBytes: z.number(),
   sentPackets: z.number(),
@@ -61,6 +69,17 @@ export const egressCounters = z.object({
   refusedPackets: z.number(),
 });
 export type EgressCounters = z.infer<typeof egressCounters>;
+
+/** What was refused to a workspace's machine, and what went through. */
+export const egressLog = z.object({
+  /** By place, the last refused first; the 200 last ones. */
+  refusals: z.array(egressRefusal),
+  /** Those in which something was refused, the oldest first; of two days up to the last one. */
+  hours: z.array(egressHour),
+  /** Since its machine started; null without one. */
+  counters: egressCounters.nullable(),
+});
+export type EgressLog = z.infer<typeof egressLog>;
 
 export const egressAttempt = z.object({
   /** A name or an IPv4 address. */

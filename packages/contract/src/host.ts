@@ -64,9 +64,7 @@ export const hostContract = {
      */
     set: oc.input(z.object({ workspaceId: z.string(), policy: e.egressPolicy })).output(empty),
     /** What was refused lately, the last first, and what went through. */
-    log: oc
-      .input(z.object({ workspaceId: z.string() }))
-      .output(z.object({ refusals: z.array(e.egressRefusal), counters: e.egressCounters.nullable() })),
+    log: oc.input(z.object({ workspaceId: z.string() })).output(e.egressLog),
     /** What would become of a connection; opens none, but resolves the name when it may. */
     test: oc.input(e.egressAttempt.extend({ workspaceId: z.string() })).output(e.egressDecision),
     /** What is refused from now on, of all machines: each place once in a while. */

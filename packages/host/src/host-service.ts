@@ -1,8 +1,8 @@
 import { DormouseError, KeyedLock, type Logger, type Progress } from "@dormouse/base";
 import type {
   EgressAttempt,
-  EgressCounters,
   EgressDecision,
+  EgressLog as EgressLogView,
   EgressPolicy,
   EgressRefusal,
   ExecResult,
@@ -20,7 +20,7 @@ import { checkPolicy } from "@dormouse/network/policy";
 import { Activity } from "./activity.ts";
 import type { AgentTokens } from "./agent-token.ts";
 import { type RunOptions, runCommand } from "./commands.ts";
-import { EgressLog } from "./egress-log.ts";
+import type { EgressLog } from "./egress-log.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { GuestLink } from "./guest-link.ts";
 import type { ImageTemplates } from "./image-templates.ts";
@@ -56,6 +56,7 @@ export interface HostServiceOptions {
   moments: Moments;
   tokens: AgentTokens;
   egress: SlotPool["egress"];
+  egressLog: EgressLog;
   /** A running machine is kept so often, in milliseconds; 0: only when it is asked for. */
   snapshotEveryMs: number;
   poolSize: number;
@@ -113,7 +114,8 @@ export class HostService {
   private constructor(options: HostServiceOptions) {
     this.#options = options;
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
-    this.#egressLog = new EgressLog(options.egress, (slotIndex) => this.#workspaceIn(slotIndex));
+    this.#egressLog = options.egressLog;
+    this.#egressLog.follow(options.egress, (slotIndex) => this.#workspaceIn(slotIndex));
     this.#waker = new Waker(options, (start) => this.#withRoom(start));
     const make = (signal: AbortSignal) => this.#makeWarm(signal);
     const discard = (machine: Machine) => this.#end(machine);
@@ -125,6 +127,7 @@ export class HostService {
     const service = new HostService(options);
     const records = await options.store.load(options.log);
     await Promise.all(records.map((record) => service.#recover(record)));
+    await options.egressLog.retain(service.#machines.keys());
     return service;
   }
 
@@ -349,10 +352,12 @@ export class HostService {
   }
 
   /** What was refused to a workspace's machine lately, and what went through its network. */
-  async egressLog(workspaceId: string): Promise<{ refusals: EgressRefusal[]; counters: EgressCounters | null }> {
+  async egressLog(workspaceId: string): Promise<EgressLogView> {
     const { live } = this.#find(workspaceId);
-    const refusals = this.#egressLog.of(workspaceId);
-    return { refusals, counters: live ? await this.#options.egress.count(live.slotIndex) : null };
+    return {
+      ...this.#egressLog.of(workspaceId),
+      counters: live ? await this.#options.egress.count(live.slotIndex) : null,
+    };
   }
 
   /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
@@ -430,7 +435,7 @@ export class HostService {
       if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
       if (machine) await this.#end(machine);
       this.#machines.delete(ref.workspaceId);
-      this.#egressLog.forget(ref.workspaceId);
+      await this.#egressLog.forget(ref.workspaceId);
       if (!ref.keepSnapshots) await this.#options.timeline.removeAll(ref.workspaceId);
     });
   }
@@ -455,7 +460,7 @@ export class HostService {
       }
     }
     this.#watchers.close();
-    this.#egressLog.close();
+    await this.#egressLog.close();
   }
 
   async #applyEgress(machine: Machine, egress: EgressPolicy): Promise<void> {

@@ -3,7 +3,15 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { writeFileAtomic } from "@dormouse/base/node";
-import { egressPolicy, environment, machineState, resources, snapshotRef, userName } from "@dormouse/contract";
+import {
+  closedEgress,
+  egressPolicy,
+  environment,
+  machineState,
+  resources,
+  snapshotRef,
+  userName,
+} from "@dormouse/contract";
 import { z } from "zod";
 
 /** No path: what lies in a machine's folder stays there. */
@@ -72,8 +80,8 @@ export const machineRecord = z.object({
   env: environment,
   /** Whether it is kept every so often. */
   isKept: z.boolean().default(true),
-  /** What may leave it. Records of earlier versions, which knew no policy, lack it. */
-  egress: egressPolicy.default({ mode: "open", allow: [], deny: [], caps: [] }),
+  /** What may leave it. Where it is not said, as in records of earlier versions, nothing does until control says so. */
+  egress: egressPolicy.default(closedEgress),
 });
 export type MachineRecord = z.infer<typeof machineRecord>;
 

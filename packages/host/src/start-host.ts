@@ -12,6 +12,7 @@ import {
 } from "@dormouse/storage";
 import { createAgentTokens } from "./agent-token.ts";
 import type { HostConfig } from "./config.ts";
+import { EgressLog } from "./egress-log.ts";
 import { createGuestLink } from "./guest-link.ts";
 import { HostService } from "./host-service.ts";
 import { ImageTemplates } from "./image-templates.ts";
@@ -90,6 +91,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     moments,
     tokens: createAgentTokens(config.agentSecret),
     egress: slots.egress,
+    egressLog: await EgressLog.open(join(config.dataDir, "egress"), log),
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
     async removeUnused(signal) {

@@ -1,11 +1,12 @@
-// Prints what the egress filter costs as JSON: node packages/network/bench/egress.ts [ROUNDS]. Needs root. The same load passes
-// the same slot without the filter, through it, and through the proxy, in turns.
+// Prints what the egress filter costs as JSON: node packages/network/bench/egress.ts [ROUNDS]. Needs root, and bpftool for the
+// maps' memory. The same load passes the same slot without the filter, through it, and through the proxy, in turns.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { createLogger, disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import type { EgressPolicy } from "../src/policy/policy.ts";
+import { defaultPresets, expandPresets } from "../src/policy/presets.ts";
 import { marks, type Slot } from "../src/slot.ts";
 import { attachFilter } from "../src/slot-kernel.ts";
 import { createSlotPool, type SlotPool } from "../src/slot-pool.ts";
@@ -24,6 +25,8 @@ const policy: EgressPolicy = {
   deny: [],
   caps: [],
 };
+const mapNames = new Set("policies ranges ranges_of_slot pins flows counted limited reports".split(" "));
+const manySlots = 1_000;
 const logger = createLogger({ level: "warn", write: (line) => process.stderr.write(`${line}\n`) });
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
@@ -36,8 +39,16 @@ async function withoutFilter(slot: Slot, pool: SlotPool, work: () => Promise<voi
   await attachFilter(slot, pool.egress.filterFolder);
 }
 
+/** Bytes that the kernel keeps for all maps of filters; other platforms' too. */
+async function mapBytes(): Promise<number> {
+  const { stdout } = await run("bpftool", ["map", "list", "-j"]);
+  const maps = JSON.parse(stdout) as { name?: string; bytes_memlock: number }[];
+  return maps.filter(({ name }) => mapNames.has(name ?? "")).reduce((sum, { bytes_memlock }) => sum + bytes_memlock, 0);
+}
+
 async function main() {
   await using owned = disposer();
+  const bytesBefore = await mapBytes();
   const pretended = await pretendEgressWorld("dmegbench");
   owned.add(() => pretended[Symbol.asyncDispose]());
   for (const address of [world.range, world.cdn]) {
@@ -86,6 +97,16 @@ async function main() {
     await pool.egress.setPolicy(slot.index, { ...policy, allow: [...policy.allow, ...many] });
     updates.push(performance.now() - startedMs);
   }
+  const bytesOfOne = (await mapBytes()) - bytesBefore;
+  // As the default policy has it, and twenty ranges; a slot need not be there to have one.
+  const usual: EgressPolicy = {
+    ...policy,
+    allow: expandPresets([...defaultPresets.map((preset) => `preset:${preset}`), ...many.slice(0, 20)], "egress.allow"),
+  };
+  const others = Array.from({ length: manySlots }, (_, index) => index + 1);
+  for (const index of others) await pool.egress.setPolicy(index, usual);
+  const bytesOfMany = (await mapBytes()) - bytesBefore;
+  for (const index of others) await pool.egress.clear(index);
   const of = (key: string) => median(results[key] ?? []);
   const ratio = (a: string, b: string) => of(a) / of(b);
   const figures = {
@@ -98,6 +119,7 @@ async function main() {
       connectionsProxyToNone: ratio("rate proxy", "rate none"),
     },
     policyOf1000RangesMs: median(updates),
+    mapMib: { oneSlot: bytesOfOne / 2 ** 20, [`${manySlots}Slots`]: bytesOfMany / 2 ** 20 },
   };
   const short = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(3)) : value);
   console.log(JSON.stringify(figures, short, 2));

@@ -28,6 +28,15 @@ static const char *const names[] = {"policies", "ranges", "pins", "flows", "coun
 enum { POLICIES, RANGES, PINS, FLOWS, COUNTED, LIMITED, REPORTS, MAPS };
 static int maps[MAPS];
 
+static void send_frame(uint32_t kind, uint32_t id, const void *payload, size_t length) {
+  char message[sizeof(struct frame) + 256];
+  struct frame frame = {(uint32_t)length, kind, id};
+  if (sizeof frame + length > sizeof message) exit(1);
+  memcpy(message, &frame, sizeof frame);
+  memcpy(message + sizeof frame, payload, length);
+  write_all(message, sizeof frame + length);
+}
+
 static int fail(const char *what, const char *which) {
   fprintf(stderr, "%s %s: %s\n", what, which, strerror(errno));
   return 1;
@@ -58,28 +67,25 @@ static void answer(uint32_t id, int error, const void *more, size_t length) {
   send_frame(REPLY, id, reply, sizeof code + length);
 }
 
-/* A new trie takes the place of the old one: there is no moment with half of a policy. */
+/*
+ * The slot, its policy, the keys of all ranges, their rules. A new trie takes the place of the old one: there is no moment
+ * with half of a policy.
+ */
 static int set_policy(const char *payload, size_t length) {
-  struct entry {
-    struct range_key key;
-    struct port_rules rules;
-  } entry;
   struct slot_policy policy;
   uint32_t slot;
-  size_t head = sizeof slot + sizeof policy;
-  if (length < head || (length - head) % sizeof entry) return EINVAL;
+  size_t head = sizeof slot + sizeof policy, entry = sizeof(struct range_key) + sizeof(struct port_rules);
+  if (length < head || (length - head) % entry) return EINVAL;
   memcpy(&slot, payload, sizeof slot);
   memcpy(&policy, payload + sizeof slot, sizeof policy);
-  uint32_t count = (uint32_t)((length - head) / sizeof entry);
+  uint32_t count = (uint32_t)((length - head) / entry), put = count;
+  const char *keys = payload + head, *rules = keys + count * sizeof(struct range_key);
   LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
-  int trie = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "ranges_of_slot", sizeof entry.key, sizeof entry.rules,
+  int trie = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "ranges_of_slot", sizeof(struct range_key), sizeof(struct port_rules),
                             count ? count : 1, &options);
   if (trie < 0) return errno;
   int error = 0;
-  for (uint32_t i = 0; i < count && !error; i++) {
-    memcpy(&entry, payload + head + i * sizeof entry, sizeof entry);
-    if (bpf_map_update_elem(trie, &entry.key, &entry.rules, BPF_ANY)) error = errno;
-  }
+  if (count && bpf_map_update_batch(trie, keys, rules, &put, NULL)) error = errno;
   if (!error && bpf_map_update_elem(maps[RANGES], &slot, &trie, BPF_ANY)) error = errno;
   if (!error && bpf_map_update_elem(maps[POLICIES], &slot, &policy, BPF_ANY)) error = errno;
   close(trie);

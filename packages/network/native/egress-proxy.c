@@ -17,6 +17,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -35,6 +36,10 @@ enum { LISTENING = 0, OPENED = 1, DATA = 2, CLOSED = 3 };
 /* A ClientHello with post-quantum keys takes 2 KB; more than this is none. */
 #define HEAD_BYTES 16384
 #define PIPE_BYTES 262144
+/* Pipes that wait to be used again. */
+#define SPARE_PIPES 64
+/* Messages for the daemon are written together, when there is nothing else to do or so many bytes. */
+#define OUTBOX_BYTES 65536
 #define DECISION_MS 15000
 #define CONNECT_MS 30000
 #define LOOK_MS 1000
@@ -42,8 +47,10 @@ enum { LISTENING = 0, OPENED = 1, DATA = 2, CLOSED = 3 };
 enum stage { FREE, UNDECIDED, CONNECTING, PASSING };
 
 struct way {
+  /* Only while it holds something. */
   int pipe[2];
   size_t held;
+  int is_watched; /* the target tells when it has room again */
   int ended;  /* the source has said its last */
   int shut;   /* and the other side knows */
   uint64_t bytes;
@@ -51,8 +58,10 @@ struct way {
 
 struct flow {
   enum stage stage;
+  int is_told; /* the daemon knows of it */
   uint32_t id;
   uint32_t peer;
+  struct sockaddr_in from, meant;
   int client;
   int server;
   struct way up;
@@ -79,19 +88,40 @@ static uint16_t *flows_of(uint32_t peer) {
   return &counts[(ntohl(peer) >> 1) % MAX_FLOWS];
 }
 
-static void watch(struct flow *flow, int fd, int is_server) {
+static void tell(uint32_t kind, uint32_t id, const void *payload, size_t length);
+
+/* Edges: each is told once, and then everything is done that can be done. */
+static void watch(struct flow *flow, int is_server, int operation, uint32_t more) {
   struct epoll_event event = {
-      .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+      .events = EPOLLIN | EPOLLRDHUP | EPOLLET | more,
       .data.u64 = (uint64_t)flow->id << 1 | (uint64_t)is_server,
   };
-  epoll_ctl(events, EPOLL_CTL_ADD, fd, &event);
+  epoll_ctl(events, operation, is_server ? flow->server : flow->client, &event);
 }
 
-static void close_pipe(struct way *way) {
-  for (int i = 0; i < 2; i++) {
-    if (way->pipe[i] > 0) close(way->pipe[i]);
-    way->pipe[i] = 0;
+static int spare_pipes[SPARE_PIPES][2];
+static int spare_count;
+
+static int take_pipe(struct way *way) {
+  if (spare_count > 0) {
+    memcpy(way->pipe, spare_pipes[--spare_count], sizeof way->pipe);
+    return 1;
   }
+  if (pipe2(way->pipe, O_NONBLOCK | O_CLOEXEC)) return way->pipe[0] = way->pipe[1] = 0;
+  /* Without room for large ones the usual ones do. */
+  fcntl(way->pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
+  return 1;
+}
+
+/* What is in it goes with it. */
+static void give_pipe(struct way *way) {
+  if (way->pipe[0] <= 0) return;
+  if (way->held == 0 && spare_count < SPARE_PIPES) memcpy(spare_pipes[spare_count++], way->pipe, sizeof way->pipe);
+  else {
+    close(way->pipe[0]);
+    close(way->pipe[1]);
+  }
+  way->pipe[0] = way->pipe[1] = 0;
 }
 
 /* With a reset the guest hears at once that nothing will come. */
@@ -102,11 +132,11 @@ static void end_flow(struct flow *flow, int with_reset) {
   if (with_reset && flow->server > 0) setsockopt(flow->server, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   close(flow->client);
   if (flow->server > 0) close(flow->server);
-  close_pipe(&flow->up);
-  close_pipe(&flow->down);
+  give_pipe(&flow->up);
+  give_pipe(&flow->down);
   free(flow->head);
   --*flows_of(flow->peer);
-  send_frame(CLOSED, flow->id, bytes, sizeof bytes);
+  if (flow->is_told) tell(CLOSED, flow->id, bytes, sizeof bytes);
   memset(flow, 0, sizeof *flow);
 }
 
@@ -149,19 +179,30 @@ static void on_connection(void) {
       close(client);
       continue;
     }
-    int on = 1;
-    setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     flow->client = client;
+    flow->from = peer;
+    flow->meant = meant;
     flow->stage = UNDECIDED;
     flow->since_ms = now_ms();
-    struct {
-      uint32_t peer, address;
-      uint16_t peer_port, port;
-    } opened = {peer.sin_addr.s_addr, meant.sin_addr.s_addr, ntohs(peer.sin_port), ntohs(meant.sin_port)};
-    send_frame(OPENED, flow->id, &opened, sizeof opened);
-    watch(flow, client, 0);
+    watch(flow, 0, EPOLL_CTL_ADD, 0);
   }
+}
+
+/* A flow is told with its first bytes; one that says nothing concerns nobody. */
+static void tell_head(struct flow *flow, const char *bytes, size_t length) {
+  if (flow->is_told) return tell(DATA, flow->id, bytes, length);
+  struct {
+    uint32_t peer, address;
+    uint16_t peer_port, port;
+    char bytes[HEAD_BYTES];
+  } opened;
+  opened.peer = flow->peer;
+  opened.address = flow->meant.sin_addr.s_addr;
+  opened.peer_port = ntohs(flow->from.sin_port);
+  opened.port = ntohs(flow->meant.sin_port);
+  memcpy(opened.bytes, bytes, length);
+  flow->is_told = 1;
+  tell(OPENED, flow->id, &opened, offsetof(__typeof__(opened), bytes) + length);
 }
 
 /* What comes before the decision is kept and told. */
@@ -175,13 +216,16 @@ static void read_head(struct flow *flow) {
     if (got < 0) return end_flow(flow, 1);
     /* Nobody says all there is to say before anything is answered, in the protocols that are let through. */
     if (got == 0) return flow->stage == UNDECIDED ? end_flow(flow, 1) : (void)(flow->up.ended = 1);
-    if (flow->stage == UNDECIDED) send_frame(DATA, flow->id, flow->head + flow->head_length, (size_t)got);
+    if (flow->stage == UNDECIDED) tell_head(flow, flow->head + flow->head_length, (size_t)got);
     flow->head_length += (size_t)got;
   }
 }
 
-/* Moves what can be moved from one socket through the pipe to the other. 0 when the flow is broken. */
-static int pass_on(int from, int to, struct way *way) {
+/* Moves what can be moved from one socket through a pipe to the other. 0 when the flow is broken. */
+static int pass_on(struct flow *flow, int to_server) {
+  int from = to_server ? flow->client : flow->server, to = to_server ? flow->server : flow->client;
+  struct way *way = to_server ? &flow->up : &flow->down;
+  if (!way->pipe[0] && !take_pipe(way)) return 0;
   for (int moved = 1; moved;) {
     moved = 0;
     if (!way->ended && way->held < PIPE_BYTES) {
@@ -201,6 +245,11 @@ static int pass_on(int from, int to, struct way *way) {
       } else if (put < 0 && errno != EAGAIN && errno != EINTR) return 0;
     }
   }
+  if (way->held == 0) give_pipe(way);
+  else if (!way->is_watched) {
+    way->is_watched = 1;
+    watch(flow, to_server, EPOLL_CTL_MOD, EPOLLOUT);
+  }
   if (way->ended && way->held == 0 && !way->shut) {
     shutdown(to, SHUT_WR);
     way->shut = 1;
@@ -208,29 +257,19 @@ static int pass_on(int from, int to, struct way *way) {
   return 1;
 }
 
-static void pass(struct flow *flow) {
-  if (!pass_on(flow->client, flow->server, &flow->up) || !pass_on(flow->server, flow->client, &flow->down))
+/* Only the ways that an event is about: what can be read on one side, and what has room there again. */
+static void pass(struct flow *flow, int is_server, uint32_t what) {
+  int is_over = (what & (EPOLLERR | EPOLLHUP)) != 0;
+  int reads = is_over || (what & (EPOLLIN | EPOLLRDHUP)), writes = is_over || (what & EPOLLOUT);
+  if (((is_server ? writes : reads) && !pass_on(flow, 1)) || ((is_server ? reads : writes) && !pass_on(flow, 0)))
     return end_flow(flow, 1);
   if (flow->up.shut && flow->down.shut) end_flow(flow, 0);
 }
 
-static int open_pipe(struct way *way) {
-  if (pipe2(way->pipe, O_NONBLOCK | O_CLOEXEC)) return 0;
-  /* Without room for large ones the usual ones do. */
-  fcntl(way->pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
-  return 1;
-}
-
 /* The server is there: it is told what the guest has said so far. */
-static void on_connected(struct flow *flow) {
-  int error = 0;
-  socklen_t length = sizeof error;
-  getsockopt(flow->server, SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error) return end_flow(flow, 1);
-  struct sockaddr_storage other;
-  length = sizeof other;
-  if (getpeername(flow->server, (struct sockaddr *)&other, &length)) return; /* not yet */
-  if (!open_pipe(&flow->up) || !open_pipe(&flow->down)) return end_flow(flow, 1);
+static void on_connected(struct flow *flow, uint32_t what) {
+  if (what & (EPOLLERR | EPOLLHUP)) return end_flow(flow, 1);
+  if (!(what & EPOLLOUT)) return; /* not yet */
   /* A new socket's buffer is larger than the head. */
   if (flow->head_length > 0) {
     ssize_t put = send(flow->server, flow->head, flow->head_length, MSG_NOSIGNAL);
@@ -240,7 +279,9 @@ static void on_connected(struct flow *flow) {
   free(flow->head);
   flow->head = NULL;
   flow->stage = PASSING;
-  pass(flow);
+  /* What came in the meantime. */
+  pass(flow, 0, EPOLLIN);
+  if (flow->stage == PASSING) pass(flow, 1, what & ~(uint32_t)EPOLLOUT);
 }
 
 static void connect_to(struct flow *flow, const struct sockaddr *address, socklen_t length) {
@@ -255,7 +296,8 @@ static void connect_to(struct flow *flow, const struct sockaddr *address, sockle
   flow->stage = CONNECTING;
   flow->since_ms = now_ms();
   if (connect(flow->server, address, length) && errno != EINPROGRESS) return end_flow(flow, 1);
-  watch(flow, flow->server, 1);
+  flow->up.is_watched = 1;
+  watch(flow, 1, EPOLL_CTL_ADD, EPOLLOUT);
 }
 
 static void take(const struct frame *frame, const char *payload) {
@@ -302,9 +344,9 @@ static void on_event(const struct epoll_event *event) {
     if (event->events & (EPOLLERR | EPOLLHUP)) end_flow(flow, 1);
     else read_head(flow);
   } else if (flow->stage == CONNECTING) {
-    if (is_server) on_connected(flow);
+    if (is_server) on_connected(flow, event->events);
     else if (event->events & EPOLLERR) end_flow(flow, 1);
-  } else pass(flow);
+  } else pass(flow, is_server, event->events);
 }
 
 /* Ends what nobody decides on, and what does not come about. */
@@ -314,6 +356,22 @@ static void look_around(void) {
     if (flow->stage == UNDECIDED && now - flow->since_ms > DECISION_MS) end_flow(flow, 1);
     else if (flow->stage == CONNECTING && now - flow->since_ms > CONNECT_MS) end_flow(flow, 1);
   }
+}
+
+static char outbox[OUTBOX_BYTES];
+static size_t outbox_held;
+
+static void write_outbox(void) {
+  write_all(outbox, outbox_held);
+  outbox_held = 0;
+}
+
+static void tell(uint32_t kind, uint32_t id, const void *payload, size_t length) {
+  struct frame frame = {(uint32_t)length, kind, id};
+  if (outbox_held + sizeof frame + length > sizeof outbox) write_outbox();
+  memcpy(outbox + outbox_held, &frame, sizeof frame);
+  memcpy(outbox + outbox_held + sizeof frame, payload, length);
+  outbox_held += sizeof frame + length;
 }
 
 static int give_up(const char *what) {
@@ -327,7 +385,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
-  /* Two sockets and two pipes for each flow. */
+  /* Two sockets for each flow, and two pipes where it is stuck. */
   struct rlimit files = {MAX_FLOWS * 6 + 64, MAX_FLOWS * 6 + 64};
   setrlimit(RLIMIT_NOFILE, &files);
   uid_t user = (uid_t)strtoul(argv[1], NULL, 10);
@@ -337,7 +395,11 @@ int main(int argc, char **argv) {
   listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10))};
   int on = 1;
-  if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) || bind(listener, (struct sockaddr *)&any, sizeof any) || listen(listener, 1024))
+  /* What is accepted has what its listener has. */
+  if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
+      setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) ||
+      setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
+      bind(listener, (struct sockaddr *)&any, sizeof any) || listen(listener, 1024))
     return give_up("listen");
   socklen_t length = sizeof any;
   getsockname(listener, (struct sockaddr *)&any, &length);
@@ -349,12 +411,13 @@ int main(int argc, char **argv) {
       epoll_ctl(events, EPOLL_CTL_ADD, listener, &arrived))
     return give_up("epoll");
   uint16_t port = ntohs(any.sin_port);
-  send_frame(LISTENING, 0, &port, sizeof port);
+  tell(LISTENING, 0, &port, sizeof port);
 
   struct inbox inbox = {0};
   uint64_t looked_ms = now_ms();
   for (;;) {
     struct epoll_event ready[256];
+    write_outbox();
     int count = epoll_wait(events, ready, 256, LOOK_MS);
     if (count < 0 && errno != EINTR) return give_up("epoll_wait");
     for (int i = 0; i < count; i++) {

@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 struct frame {
@@ -59,20 +58,12 @@ static inline int inbox_take(struct inbox *inbox, void (*take)(const struct fram
 }
 
 /* Whoever should read it is gone when it cannot be written: then this program has nothing to do any more. */
-static inline void send_frame(uint32_t kind, uint32_t id, const void *payload, size_t length) {
-  struct frame frame = {(uint32_t)length, kind, id};
-  struct iovec parts[2] = {{&frame, sizeof frame}, {(void *)payload, length}};
-  size_t left = sizeof frame + length;
-  while (left > 0) {
-    ssize_t put = writev(STDOUT_FILENO, parts, 2);
+static inline void write_all(const char *bytes, size_t length) {
+  while (length > 0) {
+    ssize_t put = write(STDOUT_FILENO, bytes, length);
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) exit(1);
-    left -= (size_t)put;
-    for (int i = 0; i < 2; i++) {
-      size_t done = (size_t)put < parts[i].iov_len ? (size_t)put : parts[i].iov_len;
-      parts[i].iov_base = (char *)parts[i].iov_base + done;
-      parts[i].iov_len -= done;
-      put -= (ssize_t)done;
-    }
+    bytes += put;
+    length -= (size_t)put;
   }
 }

@@ -1,11 +1,4 @@
-import type {
-  EgressAttempt,
-  EgressCounters,
-  EgressDecision,
-  EgressLayer,
-  EgressRefusal,
-  WorkspaceEgress,
-} from "@dormouse/contract";
+import type { EgressAttempt, EgressDecision, EgressLayer, EgressLog, WorkspaceEgress } from "@dormouse/contract";
 import type { Connection } from "./connection.ts";
 
 /** What may leave a workspace. Changes take effect at once, also for connections that are open. */
@@ -41,8 +34,8 @@ export class Egress {
     return await this.#connection.api.egress.deny({ workspace: this.#workspace, rules });
   }
 
-  /** Where the workspace wanted to go and was not let, the last first, and what went through its network. */
-  async log(): Promise<{ refusals: EgressRefusal[]; counters: EgressCounters | null }> {
+  /** Where the workspace wanted to go and was not let, the last first and by the hour, and what went through its network. */
+  async log(): Promise<EgressLog> {
     return await this.#connection.api.egress.log({ workspace: this.#workspace });
   }
 

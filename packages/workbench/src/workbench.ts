@@ -10,6 +10,7 @@ import { registerPorts } from "./features/ports/ports.ts";
 import { registerSearch } from "./features/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
+import { describeTrace, markStep, readTrace } from "./page/trace.ts";
 import { toEditorPath } from "./paths.ts";
 import { registerSourceControl } from "./source-control/source-control.ts";
 import { debugModel } from "./vscode/debug-model.ts";
@@ -44,6 +45,11 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     opens: options.running,
     beforeRetry: link.beforeRetry,
   });
+  void channel.whenConnected(new AbortController().signal).then(
+    () => markStep("machine connected"),
+    // The page tells why not.
+    () => {},
+  );
   const { files, terminals, restored } = await startWorkbench({
     workspace,
     channel,
@@ -51,6 +57,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     guestUrl,
   });
   waitForRestoredTerminals();
+  markStep("editor built");
   options.onVisible();
   const api = await registerDormouseExtension();
 
@@ -75,6 +82,10 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   api.commands.registerCommand("dormouse.nextChange", () => gutter.goToChange("next"));
   api.commands.registerCommand("dormouse.previousChange", () => gutter.goToChange("previous"));
   api.commands.registerCommand("dormouse.revertChange", () => gutter.revertChange());
+  api.commands.registerCommand("dormouse.showOpening", async () => {
+    const document = { language: "markdown", content: describeTrace(readTrace()) };
+    await api.window.showTextDocument(await api.workspace.openTextDocument(document));
+  });
   if (options.file) {
     const { path, line, column } = options.file;
     const at = new api.Position(line - 1, column - 1);
@@ -90,4 +101,5 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     onDidMissChanges: (listener) => files.onDidMissChanges(listener),
   });
   await restored;
+  markStep("open files back");
 }

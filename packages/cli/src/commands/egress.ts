@@ -51,10 +51,10 @@ export default function egress(command: Command): void {
     .option("--json", "print it as JSON")
     .action(async (reference: string, options: { json?: boolean }) => {
       const workspace = await Workspace.connect(reference);
-      const { refusals, counters } = await workspace.egress.log();
-      if (options.json) return printJson({ refusals, counters });
-      if (refusals.length === 0)
-        printLine(paint("dim", `Nothing was refused to ${workspace.name} since its host started.`));
+      const log = await workspace.egress.log();
+      if (options.json) return printJson(log);
+      const { refusals, hours, counters } = log;
+      if (refusals.length === 0) printLine(paint("dim", `Nothing was refused to ${workspace.name}.`));
       else {
         printTable(
           ["LAST", "COUNT", "NAME", "ADDRESS", "PORT", "PROTOCOL", "REASON", "ALLOW WITH"],
@@ -64,6 +64,9 @@ export default function egress(command: Command): void {
           ]),
         );
       }
+      const dayAgo = new Date(Date.now() - 86_400_000).toISOString();
+      const ofDay = hours.filter(({ at }) => at >= dayAgo).reduce((sum, { count }) => sum + count, 0);
+      if (refusals.length > 0) printLine(paint("dim", `${ofDay} refusals in the last day`));
       if (counters) printLine(paint("dim", describeCounters(counters)));
     });
   command

@@ -4,6 +4,7 @@ import { AccountMenu } from "../account/menu.tsx";
 import { messageOf } from "../api.ts";
 import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
+import { EgressDialog } from "./egress-dialog.tsx";
 import { PortsDialog } from "./ports-dialog.tsx";
 import { usePrerendering } from "./prerendering.ts";
 import { WorkspaceRow } from "./row.tsx";
@@ -15,6 +16,7 @@ export function WorkspacesPage() {
   const [isCreating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Workspace>();
   const [portsOf, setPortsOf] = useState<Workspace>();
+  const [egressOf, setEgressOf] = useState<Workspace>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
   usePrerendering(workspaces);
@@ -64,6 +66,7 @@ export function WorkspacesPage() {
                 act={act}
                 onDelete={() => setDeleting(workspace)}
                 onPorts={() => setPortsOf(workspace)}
+                onEgress={() => setEgressOf(workspace)}
               />
             ))}
           </ul>
@@ -71,6 +74,7 @@ export function WorkspacesPage() {
       </main>
       {isCreating && <CreateDialog onClose={() => setCreating(false)} />}
       {portsOf && <PortsDialog workspace={portsOf} onClose={() => setPortsOf(undefined)} />}
+      {egressOf && <EgressDialog workspace={egressOf} onClose={() => setEgressOf(undefined)} />}
       {deleting && <DeleteDialog workspace={deleting} act={act} onClose={() => setDeleting(undefined)} />}
     </>
   );

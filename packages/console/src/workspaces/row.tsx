@@ -22,6 +22,7 @@ export function WorkspaceRow(props: {
   act: (work: () => Promise<unknown>) => Promise<void>;
   onDelete: () => void;
   onPorts: () => void;
+  onEgress: () => void;
 }) {
   const { workspace, nowMs, act } = props;
   const { id, name, state, repository, ref, reason, createdAt, expiresAt, snapshotAt, keptAwakeBy } = workspace;
@@ -51,6 +52,11 @@ export function WorkspaceRow(props: {
         {state === "running" && (
           <button class="button quiet" type="button" onClick={props.onPorts}>
             Ports<span class="hidden"> of {name}</span>
+          </button>
+        )}
+        {state !== "deleting" && (
+          <button class="button quiet" type="button" onClick={props.onEgress}>
+            Egress<span class="hidden"> of {name}</span>
           </button>
         )}
         {state === "running" && (

@@ -3,7 +3,7 @@ import type {
   EgressCounters,
   EgressDecision,
   EgressLayer,
-  EgressRefusal,
+  EgressLog,
   egressAttempt,
   WorkspaceEgress,
 } from "@dormouse/contract";
@@ -27,7 +27,7 @@ export interface EgressService {
   set(actor: Actor, reference: string, layer: EgressLayer): Promise<WorkspaceEgress>;
   allow(actor: Actor, reference: string, rules: readonly string[]): Promise<WorkspaceEgress>;
   deny(actor: Actor, reference: string, rules: readonly string[]): Promise<WorkspaceEgress>;
-  log(actor: Actor, reference: string): Promise<{ refusals: EgressRefusal[]; counters: EgressCounters | null }>;
+  log(actor: Actor, reference: string): Promise<EgressLog>;
   test(actor: Actor, reference: string, attempt: z.output<typeof egressAttempt>): Promise<EgressDecision>;
   /** The layer of the installation, a template or a repository. */
   layer(scope: LayerScope): Promise<EgressLayer>;
@@ -150,7 +150,7 @@ export function egressService(options: {
       return await remote(host.calls.egress.log({ workspaceId: id })).catch((error: unknown) => {
         // A workspace without a machine has nothing to tell.
         if (DormouseError.from(error).code !== "not_found") throw error;
-        return { refusals: [], counters: null };
+        return { refusals: [], hours: [], counters: null };
       });
     },
     async test(actor, reference, attempt) {

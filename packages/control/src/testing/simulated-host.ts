@@ -231,7 +231,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         egress.push(input);
         return {};
       }),
-      log: host.egress.log.handler(() => ({ refusals: [], counters: null })),
+      log: host.egress.log.handler(() => ({ refusals: [], hours: [], counters: null })),
       test: host.egress.test.handler(() => ({ isAllowed: true, reason: "simulated" })),
       watch: host.egress.watch.handler(async function* ({ signal }) {
         const queue: { workspaceId: string; refusal: EgressRefusal }[] = [];

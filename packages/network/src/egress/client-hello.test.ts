@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { connect } from "node:tls";
 import fc from "fast-check";
@@ -24,12 +25,18 @@ async function helloOf(servername: string | undefined): Promise<Buffer> {
 test("a real client's name is read, whole and in pieces", async () => {
   const hello = await helloOf("registry.npmjs.org");
   expect(isTls(hello)).toBe(true);
-  expect(readClientHello(hello)).toEqual({ kind: "complete", serverName: "registry.npmjs.org", isEncrypted: false });
+  expect(readClientHello(hello)).toEqual({ kind: "complete", serverName: "registry.npmjs.org", mayHideAnother: false });
   // What follows it, such as early data, does not matter.
   expect(readClientHello(Buffer.concat([hello, Buffer.from([23, 3, 3, 0, 1, 0])]))).toMatchObject({ kind: "complete" });
   for (let length = 0; length < hello.length; length++) {
     expect(readClientHello(hello.subarray(0, length))).toEqual({ kind: "incomplete" });
   }
+});
+
+test("a browser's ClientHello is read by its visible name, and what may be encrypted in it is told", async () => {
+  // Chromium 156's to https://allowed.test/, with GREASE in place of an Encrypted ClientHello.
+  const hello = await readFile(new URL("../testing/chromium-client-hello.bin", import.meta.url));
+  expect(readClientHello(hello)).toEqual({ kind: "complete", serverName: "allowed.test", mayHideAnother: true });
 });
 
 test("in however many records it comes, the name is the same", async () => {

@@ -4,14 +4,17 @@ export type ClientHello =
   | { kind: "incomplete" }
   /** No ClientHello, or one that contradicts itself. */
   | { kind: "malformed" }
-  /** The name as it stands there; undefined when there is none. `isEncrypted`: another may be hidden in it (ECH). */
-  | { kind: "complete"; serverName: string | undefined; isEncrypted: boolean };
+  /**
+   * The name as it stands there; undefined when there is none. `mayHideAnother`: there is an Encrypted ClientHello in it, or
+   * the random bytes that browsers send in its place (GREASE), which nobody without the server's key can tell apart.
+   */
+  | { kind: "complete"; serverName: string | undefined; mayHideAnother: boolean };
 
 const handshakeRecord = 22;
 const clientHello = 1;
 const maxRecordBytes = 16_384;
 const serverNameExtension = 0;
-/** Encrypted Client Hello, and its draft before it (draft-ietf-tls-esni). */
+/** Encrypted ClientHello (RFC 9849), and its drafts before it. */
 const encryptedExtensions = new Set([0xfe0d, 0xffce]);
 
 /** Whether bytes can be the beginning of a TLS connection. */
@@ -58,7 +61,7 @@ function readBody(body: Reader): ClientHello {
   body.skip(body.uint8());
   body.skip(body.uint16());
   body.skip(body.uint8());
-  if (body.isAtEnd) return { kind: "complete", serverName: undefined, isEncrypted: false };
+  if (body.isAtEnd) return { kind: "complete", serverName: undefined, mayHideAnother: false };
   const extensions = body.part(body.uint16());
   if (!body.isAtEnd) return { kind: "malformed" };
   const seen = new Set<number>();
@@ -74,7 +77,7 @@ function readBody(body: Reader): ClientHello {
     serverName = list.text(list.uint16());
     if (!list.isAtEnd || !content.isAtEnd) return { kind: "malformed" };
   }
-  return { kind: "complete", serverName, isEncrypted: [...seen].some((type) => encryptedExtensions.has(type)) };
+  return { kind: "complete", serverName, mayHideAnother: [...seen].some((type) => encryptedExtensions.has(type)) };
 }
 
 /** Reads numbers and parts one after the other; beyond the end is a RangeError. */

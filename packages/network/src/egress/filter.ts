@@ -192,13 +192,12 @@ function policyPayload(slotIndex: number, epoch: bigint, policy: KernelPolicy): 
     head.writeUInt16LE(low, 20 + 4 * index);
     head.writeUInt16LE(high, 22 + 4 * index);
   }
-  const ranges = policy.ranges.map(({ range, rules }) => {
-    const key = Buffer.alloc(8);
-    key.writeUInt32LE(range.prefixLength, 0);
-    key.writeUInt32BE(range.network, 4);
-    return Buffer.concat([key, portRulesPayload(rules)]);
-  });
-  return Buffer.concat([head, ...ranges]);
+  const keys = Buffer.alloc(8 * policy.ranges.length);
+  for (const [index, { range }] of policy.ranges.entries()) {
+    keys.writeUInt32LE(range.prefixLength, 8 * index);
+    keys.writeUInt32BE(range.network, 8 * index + 4);
+  }
+  return Buffer.concat([head, keys, ...policy.ranges.map(({ rules }) => portRulesPayload(rules))]);
 }
 
 function portRulesPayload(rules: readonly PortRule[]): Buffer {

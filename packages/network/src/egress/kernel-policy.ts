@@ -1,6 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import { formatIpv4Range, type Ipv4Range } from "../ipv4.ts";
-import { contains, type EgressPolicy, type ParsedPolicy, parsePolicy } from "../policy/policy.ts";
+import { type EgressPolicy, type ParsedPolicy, parsePolicy } from "../policy/policy.ts";
 import type { PortRange, Rule, RuleProtocol } from "../policy/rule.ts";
 
 /** As in `native/egress-abi.h`. */
@@ -56,12 +56,9 @@ export function checkPolicy(policy: EgressPolicy): void {
 }
 
 function rulesOf(policy: ParsedPolicy, range: Ipv4Range): PortRule[] {
-  const covering = (rules: ParsedPolicy["allow"]) =>
-    rules.ranges.filter(
-      ({ target }) => target.range.prefixLength <= range.prefixLength && contains(target.range, range.network),
-    );
-  const denied = portRules(covering(policy.deny), false);
-  const allowed = limitByCaps(portRules(covering(policy.allow), true), policy.caps.map(covering));
+  const denied = portRules(policy.deny.covering(range), false);
+  const caps = policy.caps.map((cap) => cap.covering(range));
+  const allowed = limitByCaps(portRules(policy.allow.covering(range), true), caps);
   return checked([...denied, ...allowed], formatIpv4Range(range));
 }
 
@@ -117,7 +114,8 @@ function distinctRanges(policy: ParsedPolicy): Ipv4Range[] {
   const all = [policy.allow, policy.deny, ...policy.caps].flatMap(({ ranges }) =>
     ranges.map(({ target }) => target.range),
   );
-  return [...new Map(all.map((range) => [formatIpv4Range(range), range])).values()];
+  const key = ({ network, prefixLength }: Ipv4Range) => network * 64 + prefixLength;
+  return [...new Map(all.map((range) => [key(range), range])).values()];
 }
 
 /** Fewer and wider when there are more than the filter holds: what the proxy is given too much, it refuses by name. */

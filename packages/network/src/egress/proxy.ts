@@ -10,9 +10,16 @@ import type { Egress } from "./names.ts";
 /** As in `native/egress-proxy.c`. */
 const commands = { connect: 1, connectLocal: 2, refuse: 3 } as const;
 const events = { listening: 0, opened: 1, data: 2, closed: 3 } as const;
+/** Before the first bytes of a flow that is told. */
+const openedBytes = 12;
 const maxHeadBytes = 16_384;
 /** A TLS alert, fatal, access_denied (RFC 8446 6): what a client shows is better than a reset. */
 const accessDenied = Buffer.from([21, 3, 3, 0, 2, 2, 49]);
+/**
+ * Names that providers have clients say when the real one is encrypted (`public_name` of RFC 9849): anybody can be behind them.
+ * Under every other name a ClientHello is judged by that name, whether or not something in it is encrypted.
+ */
+const publicNames = new Set(["cloudflare-ech.com"]);
 
 /** A connection that a machine has opened to where the proxy looks. */
 export interface ProxiedFlow {
@@ -116,8 +123,8 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     if (kind === events.opened) flows.set(id, openedFlow(id, payload));
     if (kind === events.closed) flows.delete(id);
     const flow = flows.get(id);
-    if (kind !== events.data || !flow || flow.isDecided) return;
-    flow.head = Buffer.concat([flow.head, payload]);
+    if (!flow || flow.isDecided) return;
+    if (kind === events.data) flow.head = Buffer.concat([flow.head, payload]);
     look(flow).catch((error: unknown) => {
       logger.debug("a connection was not let through", { error });
       refuse(flow, DormouseError.from(error).message, accessDenied);
@@ -168,11 +175,14 @@ function nameIn(hello: ReturnType<typeof readClientHello> | undefined): {
   if (hello === undefined)
     return { name: undefined, text: undefined, problem: "it is neither TLS nor HTTP, and names no server" };
   if (hello.kind !== "complete") return { name: undefined, text: undefined, problem: "its ClientHello cannot be read" };
-  const { serverName: text, isEncrypted } = hello;
-  if (isEncrypted) return { name: undefined, text, problem: "its server's name is encrypted (ECH)" };
+  const { serverName: text, mayHideAnother } = hello;
   if (text === undefined) return { name: undefined, text, problem: "it names no server (SNI)" };
+  const name = normalName(text);
+  if (mayHideAnother && name !== undefined && publicNames.has(name)) {
+    return { name: undefined, text, problem: "its server's name is encrypted (ECH)" };
+  }
   return {
-    name: normalName(text),
+    name,
     text,
     problem: `it names the server "${text.slice(0, 100)}", which is no host name`,
   };
@@ -186,7 +196,7 @@ function openedFlow(id: number, payload: Buffer): ProxiedFlow {
     port: payload.readUInt16LE(10),
     name: undefined,
     isDecided: false,
-    head: Buffer.alloc(0),
+    head: payload.subarray(openedBytes),
   };
 }
 

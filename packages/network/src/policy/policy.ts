@@ -46,11 +46,13 @@ export interface Decision {
   reason: string;
 }
 
-/** Rules of one list; exact names are found without going through all. */
+/** Rules of one list; those about a name or an address are found without going through all. */
 export class RuleSet {
   readonly rules: readonly Rule[];
   readonly #byName = new Map<string, Rule[]>();
   readonly #ranges: (Rule & { target: { kind: "range" } })[] = [];
+  /** Prefix length, then network; wide ranges first. */
+  readonly #byRange: Map<number, Map<number, Rule[]>>;
 
   constructor(rules: readonly Rule[]) {
     this.rules = rules;
@@ -62,6 +64,12 @@ export class RuleSet {
           rule,
         );
     }
+    const byLength = Map.groupBy(this.#ranges, ({ target }) => target.range.prefixLength);
+    this.#byRange = new Map(
+      [...byLength.entries()]
+        .sort(([a], [b]) => a - b)
+        .map(([length, ranges]) => [length, Map.groupBy(ranges, ({ target }) => target.range.network)]),
+    );
   }
 
   get hasNames(): boolean {
@@ -83,7 +91,17 @@ export class RuleSet {
 
   /** Those about an address, whatever their ports. */
   ofAddress(address: number): Rule[] {
-    return this.#ranges.filter(({ target: { range } }) => contains(range, address));
+    return this.covering({ network: address, prefixLength: 32 });
+  }
+
+  /** Those about all of a range, whatever their ports. */
+  covering({ network, prefixLength }: Ipv4Range): Rule[] {
+    const found: Rule[] = [];
+    for (const [length, networks] of this.#byRange) {
+      if (length > prefixLength) break;
+      found.push(...(networks.get(network - (network % 2 ** (32 - length))) ?? []));
+    }
+    return found;
   }
 
   /** The first rule that covers an attempt. */

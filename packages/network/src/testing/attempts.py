@@ -125,6 +125,13 @@ def client_hello(name, extensions=b"", version=b"\x03\x03"):
     return b"\x01" + struct.pack(">I", len(body))[1:] + body
 
 
+def encrypted():
+    """An Encrypted ClientHello, or GREASE: outside of its server nobody can tell which (RFC 9849, 5 and 6.2)."""
+    content = struct.pack(">BHHBH", 0, 1, 1, random.randrange(256), 32) + os.urandom(32)
+    content += struct.pack(">H", 208) + os.urandom(208)
+    return struct.pack(">HH", 0xFE0D, len(content)) + content
+
+
 def record(handshake, kind=22):
     return bytes([kind, 3, 1]) + struct.pack(">H", len(handshake)) + handshake
 
@@ -269,6 +276,11 @@ def _():
 def _():
     data = client_hello(b"allowed.test")
     return hello(CDN, [b"".join(record(data[at : at + 20]) for at in range(0, len(data), 20))])
+
+
+@attempt("a browser's ClientHello with an allowed name (ECH GREASE)", "answered")
+def _():
+    return hello(CDN, [record(client_hello(b"allowed.test", encrypted()))])
 
 
 @attempt("HTTP to an allowed name", "answered")
@@ -564,9 +576,19 @@ def _():
     return hello(CDN, [record(client_hello(b"allowed.test", second))])
 
 
-@attempt("an encrypted name behind an allowed one (ECH)")
+@attempt("another name with something encrypted in it (ECH)")
 def _():
-    return hello(CDN, [record(client_hello(b"allowed.test", struct.pack(">HH", 0xFE0D, 16) + os.urandom(16)))])
+    return hello(CDN, [record(client_hello(b"shared-evil.test", encrypted()))])
+
+
+@attempt("an encrypted name behind a provider's, which is allowed (ECH)")
+def _():
+    return hello(CDN, [record(client_hello(b"cloudflare-ech.com", encrypted()))])
+
+
+@attempt("something encrypted without a visible name (ECH)")
+def _():
+    return hello(CDN, [record(client_hello(None, encrypted()))])
 
 
 @attempt("a ClientHello in pieces, with another name")
@@ -801,11 +823,33 @@ def say(kind):
     return f"{len(data)} bytes"
 
 
+def traffic(seconds):
+    """Goes on for so long with what is allowed and what is not. How often each was answered, and the longest time without."""
+    ends = time.monotonic() + seconds
+    good = bad = longest = 0
+    last = time.monotonic()
+    while time.monotonic() < ends:
+        for name in ("TLS to an allowed name", "TLS with another name of the same address", "DNS over HTTPS by address"):
+            try:
+                attempts[name][1]()
+            except (OSError, Refused):
+                continue
+            if attempts[name][0] == "blocked":
+                bad += 1
+                continue
+            good += 1
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+    return f"{good} {bad} {max(longest, time.monotonic() - last):.1f}"
+
+
 def run(name):
     started = time.monotonic()
     try:
         command, _, kind = name.partition(":")
-        if command in ("hold", "say"):
+        if command == "traffic":
+            outcome, detail = "answered", traffic(float(kind))
+        elif command in ("hold", "say"):
             outcome, detail = "answered", hold(kind) if command == "hold" else say(kind)
         else:
             outcome, detail = "answered", str(attempts[name][1]())

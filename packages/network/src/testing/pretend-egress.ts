@@ -13,6 +13,7 @@ export const world = {
   cdn: "198.51.100.10",
   database: "198.51.100.20",
   range: "198.51.100.30",
+  registries: "198.51.100.40",
   evil: "198.51.100.66",
 } as const;
 
@@ -27,6 +28,7 @@ export const trialPolicy: EgressPolicy = {
     "alias-private.test",
     "alias-denied.test",
     "*.wild.test",
+    "cloudflare-ech.com",
     "tcp:db.test:5432",
     `tcp:${world.range}:7000`,
   ],
@@ -36,14 +38,17 @@ export const trialPolicy: EgressPolicy = {
 
 const captureRules = {
   questions: [
-    ...["allowed.test", "www.allowed.test", "x.wild.test", "db.test"],
+    ...["allowed.test", "www.allowed.test", "x.wild.test", "db.test", "cloudflare-ech.com"],
     ...["rebind.test", "halfway.test", "alias-private.test", "alias-denied.test"],
+    ...["registry.npmjs.org", "pypi.org", "files.pythonhosted.org", "deb.debian.org", "github.com"],
   ],
   places: [
     `${world.cdn}/tcp/443`,
     `${world.cdn}/tcp/80`,
     `${world.database}/tcp/5432`,
     `${world.range}/tcp/7000`,
+    `${world.registries}/tcp/443`,
+    `${world.registries}/tcp/80`,
     `${world.resolver}/tcp/53`,
   ],
   secrets: ["FORBIDDEN", "evil"],

@@ -43,23 +43,29 @@ export async function pretendInternet(name: string): Promise<Pretended & { addre
   const hostAddress = "198.51.100.1";
   const address = "198.51.100.2";
   await run("ip", ["netns", "add", name]);
-  await run("ip", ["-batch", "-"], {
-    input: [
-      `link add ${name} type veth peer name eth0 netns ${name}`,
-      `link set ${name} mtu 1300 up`,
-      `addr add ${hostAddress}/24 dev ${name}`,
-      `route add 169.254.169.254 via ${address} dev ${name} onlink`,
-      "",
-    ].join("\n"),
-  });
-  await batch(name, [
-    `addr add ${address}/24 dev eth0`,
-    "addr add 169.254.169.254/32 dev lo",
-    "link set lo up",
-    "link set eth0 mtu 1300 up",
-    `route add default via ${hostAddress}`,
-  ]);
-  return { ...(await withProbe(name)), address, hostAddress };
+  try {
+    await run("ip", ["-batch", "-"], {
+      input: [
+        `link add ${name} type veth peer name eth0 netns ${name}`,
+        `link set ${name} mtu 1300 up`,
+        `addr add ${hostAddress}/24 dev ${name}`,
+        `route add 169.254.169.254 via ${address} dev ${name} onlink`,
+        "",
+      ].join("\n"),
+    });
+    await batch(name, [
+      `addr add ${address}/24 dev eth0`,
+      "addr add 169.254.169.254/32 dev lo",
+      "link set lo up",
+      "link set eth0 mtu 1300 up",
+      `route add default via ${hostAddress}`,
+    ]);
+    return { ...(await withProbe(name)), address, hostAddress };
+  } catch (error) {
+    // Another one has these addresses, as a rule.
+    await run("ip", ["netns", "delete", name]);
+    throw error;
+  }
 }
 
 /** Runs lines of ip(8) in a namespace. */

@@ -14,11 +14,14 @@ CDN = "198.51.100.10"
 DATABASE = "198.51.100.20"
 RANGE = "198.51.100.30"
 EVIL = "198.51.100.66"
+# Where tests put servers of their own.
+REGISTRIES = "198.51.100.40"
 
 NAMES = {
     "allowed.test": [("A", CDN)],
     "www.allowed.test": [("CNAME", "cdn.elsewhere.test"), ("A", CDN, "cdn.elsewhere.test")],
     "x.wild.test": [("A", CDN)],
+    "cloudflare-ech.com": [("A", CDN)],
     "db.test": [("A", DATABASE)],
     "evil.test": [("A", EVIL)],
     "shared-evil.test": [("A", CDN)],
@@ -27,6 +30,11 @@ NAMES = {
     "alias-private.test": [("CNAME", "internal.test"), ("A", "192.168.199.1", "internal.test")],
     "alias-denied.test": [("CNAME", "denied.test"), ("A", CDN, "denied.test")],
     "moves-evil.test": [("A", EVIL)],
+    "registry.npmjs.org": [("A", REGISTRIES)],
+    "pypi.org": [("A", REGISTRIES)],
+    "files.pythonhosted.org": [("A", REGISTRIES)],
+    "deb.debian.org": [("A", REGISTRIES)],
+    "github.com": [("A", REGISTRIES)],
 }
 
 

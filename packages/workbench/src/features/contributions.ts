@@ -12,6 +12,7 @@ export const workspaceContributions = {
     { command: "dormouse.rebuild", title: "Rebuild Workspace", category: "Dormouse" },
     { command: "dormouse.showSetUpLog", title: "Show Set-Up Log", category: "Dormouse" },
     { command: "dormouse.showRecommendedExtensions", title: "Show Recommended Extensions", category: "Dormouse" },
+    { command: "dormouse.showOpening", title: "Show How This Page Opened", category: "Dormouse" },
     { command: "dormouse.reconnect", title: "Reconnect Now", category: "Dormouse" },
     { command: "dormouse.nextChange", title: "Go to Next Change", category: "Git" },
     { command: "dormouse.previousChange", title: "Go to Previous Change", category: "Git" },

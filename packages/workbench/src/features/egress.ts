@@ -73,7 +73,7 @@ export function registerEgress(options: EgressOptions): vscode.Disposable {
   const showAll = async () => {
     const { refusals } = await rest.egress.log(reference);
     if (refusals.length === 0) {
-      void api.window.showInformationMessage(`Nothing was refused to ${workspace.name} since its host started.`);
+      void api.window.showInformationMessage(`Nothing was refused to ${workspace.name} lately.`);
       return;
     }
     const items = refusals.map((refusal) => ({

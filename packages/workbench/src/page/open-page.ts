@@ -4,6 +4,7 @@ import { type Api, connectApi } from "../api.ts";
 import { type BootScreen, showBootScreen } from "./boot-screen.ts";
 import { hasRun, untilRunning } from "./readiness.ts";
 import { whenShown } from "./shown.ts";
+import { markStep, traceFirstKey } from "./trace.ts";
 
 /** The console prepares the page of the workspace whose name is kept here. */
 const lastOpenedKey = "dormouse.lastOpened";
@@ -26,8 +27,10 @@ export async function openPage(): Promise<void> {
     if (!hasProblem) screen.remove();
   };
   try {
+    traceFirstKey();
     const reference = { workspace: address.workspace };
     const [found, settings] = await Promise.all([api.workspaces.get(reference), api.me.settings({})]);
+    markStep("workspace known");
     const running = whenShown().then(async (isLater) =>
       untilRunning(api, isLater ? await api.workspaces.get(reference) : found, screen),
     );
@@ -35,9 +38,13 @@ export async function openPage(): Promise<void> {
     running.catch(() => {});
     // The editor of a workspace that sleeps is built while its machine wakes.
     const workspace = hasRun(found) ? found : await running;
-    void running.then(() => localStorage.setItem(lastOpenedKey, workspace.name));
+    void running.then(() => {
+      markStep("machine runs");
+      localStorage.setItem(lastOpenedKey, workspace.name);
+    });
     screen.progress(workspace.name, "Loading the editor");
     const { openWorkbench } = await editor;
+    markStep("editor's code loaded");
     const opened = openWorkbench({ api, workspace, running, settings, file: address.file, onVisible });
     await Promise.all([opened, running]);
     // For scripts that drive the page.

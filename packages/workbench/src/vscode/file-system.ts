@@ -130,8 +130,7 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
       this.#remembered.forget(path);
     } else {
       const message = { path, content: toBase64(content), create, overwrite };
-      const entry = await this.#ask((guest) => guest.files.write(message));
-      this.#remembered.note(path, { entry, content });
+      this.#noteWritten(path, await this.#ask((guest) => guest.files.write(message)), content);
     }
   }
 
@@ -270,8 +269,7 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
     const message = { path, content: toBase64(content), create };
     const condition = recalled ? { ifEtag: recalled.etag } : { overwrite: false };
     try {
-      const entry = await this.#channel.guest.files.write({ ...message, ...condition });
-      this.#remembered.note(path, { entry, content });
+      this.#noteWritten(path, await this.#channel.guest.files.write({ ...message, ...condition }), content);
       this.#recalled.delete(path);
     } catch (caught) {
       const { code } = DormouseError.from(caught, "unknown");
@@ -280,6 +278,12 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
       this.#recalled.delete(path);
       throw new FileOperationError(`${path} was changed`, FileOperationResult.FILE_MODIFIED_SINCE);
     }
+  }
+
+  /** At once: an old text that comes back would stand in the way of the next save. */
+  #noteWritten(path: string, entry: FileEntry, content: Uint8Array): void {
+    this.#remembered.note(path, { entry, content });
+    void this.#remembered.flush();
   }
 
   #hold(entry: FileEntry): void {

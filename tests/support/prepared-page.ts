@@ -1,4 +1,4 @@
-import puppeteer, { type Page } from "puppeteer-core";
+import puppeteer, { type Browser, type Page } from "puppeteer-core";
 
 // Not Playwright: it holds pages that the browser prepares before they are asked for at their first instruction.
 const flags = [
@@ -13,15 +13,22 @@ const flags = [
 const viewport = { width: 1280, height: 800 };
 const patienceMs = 120_000;
 const lookAgainMs = 5;
+/** Nobody leaves the instant they have saved. */
+const settleMs = 500;
 
-/** Runs `work` with a page of a browser whose profile lies in a folder. */
-export async function withBrowser<T>(profile: string, work: (page: Page) => Promise<T>): Promise<T> {
-  const browser = await puppeteer.launch({
+/** Starts Chromium with a profile that lies in a folder. */
+export function openBrowser(profile: string): Promise<Browser> {
+  return puppeteer.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     userDataDir: profile,
     args: flags,
     defaultViewport: viewport,
   });
+}
+
+/** Runs `work` with a page of a browser of its own. */
+export async function withBrowser<T>(profile: string, work: (page: Page) => Promise<T>): Promise<T> {
+  const browser = await openBrowser(profile);
   try {
     const [page = await browser.newPage()] = await browser.pages();
     return await work(page);
@@ -54,6 +61,7 @@ export async function saveFile(page: Page): Promise<void> {
   await page.keyboard.press("s");
   await page.keyboard.up("Control");
   await until(page, `document.querySelector(".tab.active.dirty") === null`);
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
 }
 
 /** A page that is on its way to another address answers nothing; that is no answer yet. */
