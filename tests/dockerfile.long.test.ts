@@ -91,31 +91,6 @@ describe("a repository with a Dockerfile", () => {
     expect(second.steps.join("\n")).not.toContain("STEP");
   });
 
-  it("runs only what has changed of it, and what follows", async () => {
-    const dockerfile = (last: string) => `FROM ${musl}\nCOPY a.txt /a\nRUN sleep 2; date +%s%N >/stamp\nRUN ${last}\n`;
-    const files = { ".devcontainer.json": JSON.stringify({ build: { dockerfile: "Dockerfile" } }), "a.txt": "a\n" };
-    const repository = await internet.addRepository("steps", { ...files, Dockerfile: dockerfile("echo one >/last") });
-    const { workspace } = await open(repository);
-    await using _ = workspace;
-    const look = async () => (await workspace.exec("cat /stamp /last")).stdout.split("\n");
-    const [stamp, first] = await look();
-    expect([workspace.info.devcontainer?.problem, first]).toEqual([null, "one"]);
-    const write = async (last: string) => {
-      await workspace.files.write(`${workspace.info.folder}/Dockerfile`, dockerfile(last));
-      await workspace.rebuild();
-      return workspace.info.devcontainer?.problem?.message;
-    };
-    expect(await write("echo two >/last")).toBeUndefined();
-    expect(await look()).toEqual([stamp, "two", ""]);
-    // What ran before a step that fails is kept too.
-    expect(await write("exit 7")).toMatch(/^Dockerfile:4: RUN exit 7: /);
-    expect(await write("echo three >/last")).toBeUndefined();
-    expect(await look()).toEqual([stamp, "three", ""]);
-    await workspace.files.write(`${workspace.info.folder}/a.txt`, "b\n");
-    expect(await write("echo three >/last")).toBeUndefined();
-    expect((await look())[0]).not.toBe(stamp);
-  });
-
   it("tells the line of a step that fails, with its output, and opens on base", async () => {
     const repository = await internet.addRepository("failing", {
       ".devcontainer.json": JSON.stringify({ dockerFile: "docker/Dockerfile", context: "docker" }),

@@ -122,7 +122,6 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const guest = host.guest(row.id);
     const { id, folder, env, vcpus, memoryMib, diskGib } = row;
     const owner = { id, folder, env };
-    const from = { ownerId: row.ownerId, repository: row.repository };
     const file =
       wanted === false ? undefined : await readDefinition({ guest, owner, wanted, defaultNamespace, signal });
     // What lies in a prebuild was decided when it was made.
@@ -142,7 +141,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const resolved = await resolveDefinition({
       ...{ host, guest, file, owner, defaultNamespace, signal },
       resources: { vcpus, memoryMib, diskGib },
-      buildImage: (source) => imageBuilder.ensure(source, { ...from, workspaceId: id, folder }, watcher, signal),
+      buildImage: (source) => imageBuilder.ensure(source, { workspaceId: id, folder }, watcher, signal),
       onProgress: watcher.onProgress,
     });
     for (const note of resolved.definition.notes) watcher.onLog(note);
