@@ -127,7 +127,7 @@ it("32 canaries are in no byte of a template: memory, devices, drive, state, log
   ];
   const definition = { onCreateCommand: "echo set up >~/set-up", containerEnv: { TOKEN: "${localEnv:SECRET_0:none}" } };
   const files = { ".devcontainer.json": JSON.stringify(definition), "seen.txt": `${seen.join("\n")}\n` };
-  const repository = await internet.addRepository("private/canaries", files);
+  const repository = await internet.addRepository("known/canaries", files);
   const [user, password] = many(2);
 
   // 2 with which a git server was asked, 6 that commands of the set-up had, 4 that they read, 4 in memory files and processes.

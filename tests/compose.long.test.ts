@@ -142,6 +142,10 @@ volumes: {db: }
     expect((await workspace.exec(reach)).stdout).toBe("guest\n/workspaces/shared\nstart\nstart\n");
     const { api } = platform.connection;
     expect((await api.workspaces.serviceLog({ workspace: workspace.id, service: "peer" })).text).toBe("start\n");
+    // Another machine: what the volume has stays.
+    await workspace.rebuild();
+    expect(workspace.info.devcontainer).toMatchObject({ problem: null, notes: [] });
+    expect((await workspace.exec("wget -qO- http://db:5432/starts")).stdout).toBe("start\nstart\n");
     await workspace.bake("with-services");
     const baked = await open({ template: "with-services" });
     await using again = baked.workspace;
@@ -149,7 +153,7 @@ volumes: {db: }
       const { stdout } = await again.exec("wget -qO- http://localhost:5432/starts");
       return stdout !== "" && stdout;
     });
-    expect(starts).toBe("start\nstart\n");
+    expect(starts).toBe("start\nstart\nstart\n");
   });
 
   it("has a PostgreSQL at localhost, as the specification's own templates do", async () => {

@@ -310,6 +310,46 @@ export const bakeTemplate = z.object({
 });
 export type Template = z.infer<typeof template>;
 
+export const createPrebuild = z.object({
+  /** A git URL. A password in it is used once and kept nowhere. */
+  repository: z.string().min(1).max(4096),
+  /** Branch or tag; default: the repository's own branch. */
+  ref: z.string().min(1).max(255).optional(),
+  /** Which of its definitions; default: the usual one. */
+  devcontainer: z.string().min(1).max(255).optional(),
+});
+export type CreatePrebuild = z.input<typeof createPrebuild>;
+
+/** A repository whose workspaces are set up ahead. */
+export const prebuild = z.object({
+  id: z.string(),
+  repository: z.string(),
+  ref: z.string().nullable(),
+  devcontainer: z.string().nullable(),
+  /** Of a pull request: that of its repository, whose triggers made it. */
+  parentId: z.string().nullable(),
+  /**
+   * waiting: it is made next. building: it is being made. ready: workspaces start from it. failed: the last was not made; they start
+   * from the one before, if there is one. expired: it was kept for as long as it is to be.
+   */
+  state: z.enum(["waiting", "building", "ready", "failed", "expired"]),
+  /** Why it is being made. */
+  reason: z.string().nullable(),
+  /** Of the one that workspaces start from; null: there is none. */
+  commit: z.string().nullable(),
+  builtAt: z.iso.datetime().nullable(),
+  /** Why the last was not made. */
+  problem: z.string().nullable(),
+  /** When the last was made, or was given up. */
+  endedAt: z.iso.datetime().nullable(),
+  /** What has one made, as the definition says that was built last; schedules in UTC. */
+  triggers: z.array(z.union([z.enum(["push", "pr"]), z.object({ cron: z.string() })])),
+  /** When its schedule wants the next one. */
+  nextAt: z.iso.datetime().nullable(),
+  expiresAt: z.iso.datetime().nullable(),
+});
+export type Prebuild = z.infer<typeof prebuild>;
+
 export const apiKey = z.object({
   id: z.string(),
   name: z.string(),

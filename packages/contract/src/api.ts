@@ -293,6 +293,60 @@ const templates = {
     .output(empty),
 };
 
+const prebuildRef = z.object({ prebuild: z.string().min(1).max(128) });
+
+const prebuilds = {
+  run: oc
+    .route({
+      method: "POST",
+      path: "/prebuilds",
+      summary: "Prebuild a repository",
+      description:
+        "Answers at once; `get` tells how far it is. From then on the repository is prebuilt by the triggers of its own definition (`customizations.dormouse.prebuild`), until this is deleted, and its workspaces start from what was prebuilt.",
+      tags: ["Prebuilds"],
+      successStatus: 201,
+    })
+    .input(s.createPrebuild)
+    .output(s.prebuild),
+  list: oc
+    .route({ method: "GET", path: "/prebuilds", summary: "List prebuilds", tags: ["Prebuilds"] })
+    .input(empty)
+    .output(z.object({ prebuilds: z.array(s.prebuild) })),
+  get: oc
+    .route({ method: "GET", path: "/prebuilds/{prebuild}", summary: "A prebuild", tags: ["Prebuilds"] })
+    .input(prebuildRef)
+    .output(s.prebuild),
+  logs: oc
+    .route({
+      method: "GET",
+      path: "/prebuilds/{prebuild}/logs",
+      summary: "What a prebuild wrote when it was made last",
+      tags: ["Prebuilds"],
+    })
+    .input(prebuildRef)
+    .output(z.object({ text: z.string() })),
+  hook: oc
+    .route({
+      method: "GET",
+      path: "/prebuilds/{prebuild}/hook",
+      summary: "What a git server calls when something has changed",
+      description:
+        "A webhook as GitHub's, Gitea's and Forgejo's: POST to this path, the body signed with the secret in `X-Hub-Signature-256`. The repository is looked at then; what the call says is not believed.",
+      tags: ["Prebuilds"],
+    })
+    .input(prebuildRef)
+    .output(z.object({ path: z.string(), secret: z.string() })),
+  delete: oc
+    .route({
+      method: "DELETE",
+      path: "/prebuilds/{prebuild}",
+      summary: "Delete a prebuild and those of its pull requests; workspaces that exist are not touched",
+      tags: ["Prebuilds"],
+    })
+    .input(prebuildRef)
+    .output(empty),
+};
+
 const apiKeys = {
   create: oc
     .route({
@@ -456,5 +510,5 @@ const hosts = {
  * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
  * `POST /api/auth/sign-out` ends it.
  */
-export const apiContract = { workspaces, ports, snapshots, templates, egress, apiKeys, me, hosts };
+export const apiContract = { workspaces, ports, snapshots, templates, prebuilds, egress, apiKeys, me, hosts };
 export type ApiContract = typeof apiContract;

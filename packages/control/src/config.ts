@@ -52,6 +52,17 @@ export const controlConfig = z.object({
         .default(30 * dayMs),
     })
     .prefault({}),
+  /** Repositories whose workspaces are set up ahead. */
+  prebuilds: z
+    .object({
+      /** Those with a trigger that is seen in them are looked at so often; 0: only when they say that they have changed. */
+      lookEverySeconds: z
+        .number()
+        .int()
+        .refine((value) => value === 0 || value >= 30, "must be 0 or at least 30")
+        .default(300),
+    })
+    .prefault({}),
   /** Forwarded ports. */
   ports: z
     .object({

@@ -36,6 +36,11 @@ import { createPortAddresses } from "./ports/addresses.ts";
 import { createPortGate } from "./ports/gate.ts";
 import { createPortService } from "./ports/service.ts";
 import { portStore } from "./ports/store.ts";
+import { prebuildFinder } from "./prebuilds/find.ts";
+import { createRefReader } from "./prebuilds/refs.ts";
+import { startPrebuilding } from "./prebuilds/runner.ts";
+import { prebuildService } from "./prebuilds/service.ts";
+import { prebuildStore } from "./prebuilds/store.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
 import { templateStore } from "./templates/store.ts";
@@ -125,8 +130,10 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   });
   const templates = templateCatalogue(host, bakedTemplates);
   const quota = createQuota(config.quota, { store, sightings });
+  const prebuildRows = prebuildStore(db);
   const workspaces = workspaceService({
     ...{ store, engine, definitions, logs, policies, host, changes, templates, quota, view, log },
+    findPrebuild: prebuildFinder({ store: prebuildRows, templates: bakedTemplates }),
     addresses: createPortAddresses(db),
   });
   const portPolicy = { scheme: new URL(publicUrl).protocol, domain: portsDomain, maxVisibility };
@@ -134,6 +141,10 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const ports = createPortService({ store: portRows, workspaces, host, policy: portPolicy });
   const gate = createPortGate({ store: portRows, rows: store, workspaces, authenticator, policy: portPolicy });
   const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
+  const prebuilds = prebuildService({
+    ...{ store: prebuildRows, templates: bakedTemplates, baker, logs },
+    secret: await secretFile(join(config.dataDir, "prebuild-hook-secret")),
+  });
   const egress = egressService({
     ...{ store: layers, policies, workspaces: store, host, administratorId: administrator.id, log },
   });
@@ -143,10 +154,11 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
     router: apiRouter({
-      ...{ workspaces, ports, templates, baker, egress, apiKeys, people, personalSetups, quota, capacity },
+      ...{ workspaces, ports, templates, baker, prebuilds, egress, apiKeys, people, personalSetups, quota, capacity },
     }),
     auth,
     authenticator,
+    prebuilds,
     documents: apiDocuments(publicUrl),
     log,
   });
@@ -182,9 +194,20 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     tidying.abort();
     await tidied;
   });
+  const prebuilding = startPrebuilding({
+    ...{ store: prebuildRows, prebuilds, templates: bakedTemplates, baker, workspaces, people, policies, logs, log },
+    refs: createRefReader(host, builderMachines),
+    lookEveryMs: config.prebuilds.lookEverySeconds * 1000,
+  });
+  let prebuildingEnded: Promise<void> | undefined;
   // In the reverse order: first no new requests, then nothing under way, then the connections.
+  resources.add(() => prebuildingEnded);
   resources.add(() => engine.stop());
   resources.add(() => reconciler.stop());
+  // What is being made ends with the workspace that it is made in.
+  resources.add(() => {
+    prebuildingEnded = prebuilding.stop();
+  });
   resources.add(watchEgress({ host, egress, changes, log }));
   const internalUrl = await listen(internal, config.internalListen);
   resources.add(() => close(internal));

@@ -4,6 +4,7 @@ import { readDocument } from "./document.ts";
 import { type Problem, ProblemCollector } from "./problem.ts";
 import { validateDocument } from "./schema/explain.ts";
 import { metadataEntryValidator } from "./schema/validators.ts";
+import { oldestForm } from "./vscode.ts";
 
 /** The label that holds an image's metadata ("Image Metadata"). */
 export const imageMetadataLabel = "devcontainer.metadata";
@@ -20,7 +21,8 @@ export function parseImageMetadata(label: string): { entries?: MetadataEntry[]; 
   const entries: unknown[] = Array.isArray(document.value) ? document.value : [document.value];
   for (const index of entries.keys()) {
     const at = isList ? [index] : [];
-    validateDocument({ validator: metadataEntryValidator, document, problems, at, noun: "image metadata" });
+    const noun = "image metadata";
+    validateDocument({ validator: metadataEntryValidator, document, problems, at, noun, misplaced: oldestForm });
     checkCustomizations(document, problems, at);
   }
   if (problems.hasErrors) return { problems: problems.sorted() };

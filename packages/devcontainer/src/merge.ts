@@ -11,6 +11,7 @@ import type {
 import { machineHooks } from "./config.ts";
 import { maxRequirements } from "./host-requirements.ts";
 import { parseMount } from "./mounts.ts";
+import { withOldestForm } from "./vscode.ts";
 
 /** A lifecycle command and where it comes from: a feature, `image` or `devcontainer.json`. */
 export interface HookCommand {
@@ -67,7 +68,8 @@ export function mergeConfig({ image = [], features = [], config }: MergeInput): 
 }
 
 /** One entry in merged form. */
-export function mergeable(entry: MetadataEntry, from: string): MergedConfig {
+export function mergeable(written: MetadataEntry, from: string): MergedConfig {
+  const entry = withOldestForm(written);
   const { waitFor, containerUser, remoteUser, userEnvProbe, overrideCommand } = entry;
   const { otherPortsAttributes, shutdownAction, updateRemoteUserUID } = entry;
   return {

@@ -10,6 +10,7 @@ import { formatValue, type Problem, ProblemCollector } from "./problem.ts";
 import { knownProperties, validateDocument } from "./schema/explain.ts";
 import { anySourceValidator, configValidators, type SourceKind, type Validator } from "./schema/validators.ts";
 import { findSources, sourceNames } from "./source.ts";
+import { oldestForm } from "./vscode.ts";
 
 /** What a file says, and what is wrong with it. */
 export interface ParsedConfig {
@@ -49,7 +50,7 @@ export function parseConfig(text: string, options: ParseOptions): ParsedConfig {
     document,
     problems,
     noun: "devcontainer.json",
-    misplaced: (name) => misplaced(name, kind),
+    misplaced: (name) => oldestForm(name) ?? misplaced(name, kind),
   });
   checkFeatures(document, problems, options);
   checkValues(value, problems);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { parseImageMetadata } from "./image-metadata.ts";
 import { mergeConfig } from "./merge.ts";
 import { parseConfig } from "./parse.ts";
 import { vscodeOf } from "./vscode.ts";
@@ -56,4 +57,30 @@ test.each([
   expect(problems.map(({ property, message }) => [property, message])).toEqual(expected);
   expect(problems.every(({ severity }) => severity === "warning")).toBe(true);
   expect(config && vscodeOf(mergeConfig({ config })).settings).toEqual({});
+});
+
+test("settings and extensions beside all else are the oldest form: taken as the block, which goes before them", () => {
+  const { config, problems } = parseConfig(
+    JSON.stringify({
+      image: "x",
+      settings: { "editor.tabSize": 8, "a.b": 1 },
+      extensions: ["pub.two", 4],
+      customizations: { vscode: { settings: { "editor.tabSize": 2 }, extensions: ["pub.one"] }, other: {} },
+    }),
+    { path: "devcontainer.json" },
+  );
+  expect(problems.map(({ severity, property, message }) => [severity, property, message])).toEqual([
+    ["warning", "settings", "is the oldest form of customizations.vscode.settings: taken as that"],
+    ["warning", "extensions", "is the oldest form of customizations.vscode.extensions: taken as that"],
+    ["warning", "extensions[1]", 'is 4: must be an identifier such as "publisher.name", and is left out'],
+  ]);
+  const image = parseImageMetadata(JSON.stringify({ extensions: ["pub.zero"] })).entries ?? [];
+  expect(config && vscodeOf(mergeConfig({ image, config }))).toEqual({
+    settings: { "editor.tabSize": 2, "a.b": 1 },
+    extensions: ["pub.zero", "pub.one", "pub.two"],
+  });
+  expect(vscodeOf(mergeConfig({ config: { extensions: ["pub.one"] } as object }))).toEqual({
+    settings: {},
+    extensions: ["pub.one"],
+  });
 });

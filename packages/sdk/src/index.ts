@@ -20,6 +20,7 @@ export type {
   ListeningPort,
   PersonalSetup,
   PortLink,
+  Prebuild,
   PtyInfo,
   SetPort,
   Snapshot,

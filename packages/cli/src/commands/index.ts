@@ -45,6 +45,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "me", summary: "Say what each new workspace of yours gets", load: () => import("./me.ts") },
   { name: "template", summary: "List, bake and delete templates", load: () => import("./template.ts") },
   {
+    name: "prebuild",
+    summary: "Set repositories' workspaces up ahead, also by push, pull request and schedule",
+    load: () => import("./prebuild.ts"),
+  },
+  {
     name: "devcontainer",
     summary: "Check a repository's devcontainer.json, lock its features",
     load: () => import("./devcontainer.ts"),

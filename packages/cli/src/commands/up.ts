@@ -36,6 +36,7 @@ interface UpFlags {
   snapshots?: string;
   snapshotEvery: string;
   keepUnused: string;
+  prebuildLook: string;
   keep?: string;
   open?: boolean;
   here?: boolean;
@@ -76,6 +77,11 @@ export default function up(command: Command): void {
       "--keep-unused <time>",
       "images, features and what was built of them that nobody used for so long are removed; never: they all stay",
       "30d",
+    )
+    .option(
+      "--prebuild-look <time>",
+      "how often repositories that are prebuilt are looked at; never: only when their server calls the webhook",
+      "5m",
     )
     .option("--quota-workspaces <count>", "how many workspaces one person may have; default: any number")
     .option("--quota-snapshots <size>", "what the snapshots of one person may take, e.g. 50G; default: any size")
@@ -119,6 +125,7 @@ export default function up(command: Command): void {
       const snapshotEveryMs =
         flags.snapshotEvery === "never" ? 0 : parseDuration("--snapshot-every", flags.snapshotEvery) * 1000;
       const unusedForMs = parseUnused(flags.keepUnused);
+      const prebuildLookSeconds = parseLook(flags.prebuildLook);
       const retention = flags.keep === undefined ? undefined : parseRetention(flags.keep);
       if (process.getuid?.() !== 0) {
         throw new DormouseError(
@@ -131,7 +138,7 @@ export default function up(command: Command): void {
         withDataLock(flags.data, url, async () => {
           const platform = await startShown({
             ...{ flags, port, poolSize, memoryOvercommit, quota, egressMode, snapshotEveryMs, retention },
-            ...{ unusedForMs, signal },
+            ...{ unusedForMs, prebuildLookSeconds, signal },
           });
           try {
             const wanted = repository ?? (flags.here ? "." : undefined);
@@ -159,11 +166,12 @@ async function startShown(
     | "snapshotEveryMs"
     | "retention"
     | "unusedForMs"
+    | "prebuildLookSeconds"
     | "signal"
   >,
 ): Promise<Platform> {
   const { flags, port, poolSize, memoryOvercommit, quota, egressMode } = options;
-  const { snapshotEveryMs, retention, unusedForMs, signal } = options;
+  const { snapshotEveryMs, retention, unusedForMs, prebuildLookSeconds, signal } = options;
   using display = createProgressDisplay();
   const platform = await startPlatform({
     dataDir: flags.data,
@@ -177,6 +185,7 @@ async function startShown(
     snapshotEveryMs,
     retention,
     unusedForMs,
+    prebuildLookSeconds,
     registry: {
       ...(flags.registryAuth !== undefined && { authFile: resolve(flags.registryAuth) }),
       insecure: flags.insecureRegistry ?? [],
@@ -319,6 +328,13 @@ function parseCount(what: string, text: string, max: number): number {
   if (!/^\d+$/.test(text) || value > max)
     throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 0 to ${max}`);
   return value;
+}
+
+function parseLook(text: string): number {
+  if (text === "never") return 0;
+  const seconds = parseDuration("--prebuild-look", text);
+  if (seconds < 30) throw usageError(`--prebuild-look is ${text}: it must be 30s or more, or never`);
+  return seconds;
 }
 
 function parseUnused(text: string): number {

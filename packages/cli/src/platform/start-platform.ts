@@ -53,6 +53,8 @@ export interface PlatformOptions {
   retention?: HostConfigInput["retention"];
   /** What was built and nobody used for so long is removed, in milliseconds; 0: nothing is. */
   unusedForMs?: number;
+  /** Repositories that are prebuilt are looked at so often; 0: only when their server says that they have changed. */
+  prebuildLookSeconds?: number;
   /** Prefix of network namespaces, 1 to 7 small letters; platforms on one machine need different ones. */
   namePrefix: string;
   progress: Progress;
@@ -162,6 +164,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       publicUrl,
       quota: options.quota,
       devcontainer: { ...options.devcontainer, unusedForMs: options.unusedForMs },
+      prebuilds: { lookEverySeconds: options.prebuildLookSeconds },
       ports: { domain: portsDomain, maxVisibility: options.ports?.maxVisibility },
       egressMode: options.egressMode,
       dataDir: join(dataDir, "control"),

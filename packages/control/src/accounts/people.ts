@@ -14,6 +14,7 @@ export interface People {
    *   `current` is not it, `invalid_argument` for one that is too short or long.
    */
   setPassword(userId: string, passwords: { current?: string; next: string }): Promise<void>;
+  byId(userId: string): Promise<Account | undefined>;
   settings(userId: string): Promise<UserSettings>;
   saveSettings(userId: string, settings: Partial<UserSettings>): Promise<UserSettings>;
 }
@@ -26,6 +27,11 @@ export function createPeople(db: Database, auth: Auth): People {
   }
   return {
     settings,
+    async byId(userId) {
+      const { id, name, email } = users;
+      const [user] = await db.select({ id, name, email }).from(users).where(eq(id, userId));
+      return user;
+    },
     async ensureAdministrator(email) {
       const first = () => db.select().from(users).orderBy(users.createdAt).limit(1);
       let [user] = await first();

@@ -6,6 +6,7 @@ import type { People } from "../accounts/people.ts";
 import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { EgressService } from "../egress/service.ts";
 import type { PortService } from "../ports/service.ts";
+import type { PrebuildService } from "../prebuilds/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -17,6 +18,7 @@ export interface ApiServices {
   ports: PortService;
   templates: TemplateCatalogue;
   baker: TemplateBaker;
+  prebuilds: PrebuildService;
   egress: EgressService;
   apiKeys: ApiKeys;
   people: People;
@@ -31,6 +33,7 @@ export function apiRouter({
   ports,
   templates,
   baker,
+  prebuilds,
   egress,
   apiKeys,
   people,
@@ -126,6 +129,19 @@ export function apiRouter({
       }),
       deleteVersion: api.templates.deleteVersion.handler(async ({ context, input }) => {
         await baker.remove(context.actor, input.template, input.version);
+        return {};
+      }),
+    },
+    prebuilds: {
+      run: api.prebuilds.run.handler(({ context, input }) => prebuilds.run(context.actor, input)),
+      list: api.prebuilds.list.handler(async ({ context }) => ({ prebuilds: await prebuilds.list(context.actor) })),
+      get: api.prebuilds.get.handler(({ context, input }) => prebuilds.get(context.actor, input.prebuild)),
+      logs: api.prebuilds.logs.handler(async ({ context, input }) => ({
+        text: await prebuilds.logs(context.actor, input.prebuild),
+      })),
+      hook: api.prebuilds.hook.handler(({ context, input }) => prebuilds.hook(context.actor, input.prebuild)),
+      delete: api.prebuilds.delete.handler(async ({ context, input }) => {
+        await prebuilds.delete(context.actor, input.prebuild);
         return {};
       }),
     },

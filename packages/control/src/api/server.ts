@@ -4,8 +4,9 @@ import { checkOrigin, toErrorBody, toRpcError } from "@dormouse/contract";
 import { OpenAPIHandler } from "@orpc/openapi/node";
 import type { Auth } from "../accounts/auth.ts";
 import type { Authenticator } from "../accounts/authenticate.ts";
+import type { PrebuildService } from "../prebuilds/service.ts";
 import { handleAuth } from "./auth-routes.ts";
-import { refuseLargeBody, respondError, respondJson } from "./respond.ts";
+import { readBody, refuseLargeBody, respondError, respondJson } from "./respond.ts";
 import type { ApiRouter } from "./router.ts";
 
 /** A documentation page or document, made when it is first asked for. */
@@ -19,10 +20,11 @@ export function createApiServer(options: {
   router: ApiRouter;
   auth: Auth;
   authenticator: Authenticator;
+  prebuilds: Pick<PrebuildService, "notify">;
   documents: Readonly<Record<string, Document>>;
   log: Logger;
 }): Server {
-  const { router, auth, authenticator, documents, log } = options;
+  const { router, auth, authenticator, prebuilds, documents, log } = options;
   const handler = new OpenAPIHandler(router, {
     customErrorResponseBodyEncoder: toErrorBody,
     // Refused inputs and outputs are thrown outside of the router's own middleware.
@@ -52,6 +54,14 @@ export function createApiServer(options: {
     }
     if (pathname === "/api/health") return respondJson(response, 200, { status: "ok" });
     refuseLargeBody(request, maxBodyBytes);
+    const [, hooked] = /^\/api\/prebuilds\/([^/]+)\/hook$/.exec(pathname) ?? [];
+    if (hooked !== undefined && method === "POST") {
+      // Git servers have no key of ours: what they say is signed.
+      const signature = request.headers["x-hub-signature-256"];
+      const body = await readBody(request, maxBodyBytes);
+      await prebuilds.notify(hooked, { body, signature: typeof signature === "string" ? signature : undefined });
+      return respondJson(response, 202, { status: "accepted" });
+    }
     if (method !== "GET" && method !== "HEAD" && request.headers.authorization === undefined) {
       checkOrigin(request.headers, askedHost(request));
     }

@@ -1,6 +1,8 @@
 import type { Dotfiles, EgressLayer, PortProtocol, PortVisibility } from "@dormouse/contract";
+import type { PrebuildTrigger } from "@dormouse/devcontainer";
 import { sql } from "drizzle-orm";
 import {
+  type AnyPgColumn,
   bigint,
   bigserial,
   boolean,
@@ -397,6 +399,48 @@ export const templates = pgTable(
     createdAt: at("created_at").notNull().defaultNow(),
   },
   (table) => [primaryKey({ columns: [table.name, table.version] }), index("templates_workspace").on(table.workspaceId)],
+);
+
+/** Repositories that are prebuilt for somebody, and what came of it. Its machine is a template, see `prebuildTemplate`. */
+export const prebuilds = pgTable(
+  "prebuilds",
+  {
+    id: text("id").primaryKey(),
+    ownerId: text("owner_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    repository: text("repository").notNull(),
+    /** Branch or tag; null: the repository's own branch. */
+    ref: text("ref"),
+    /** Which of its definitions; null: the usual one. */
+    devcontainer: text("devcontainer"),
+    /** Owner, repository, ref and definition: there is one of each. */
+    key: text("key").notNull().unique(),
+    /** Of a pull request: that of its repository, which goes before it. */
+    parentId: text("parent_id").references((): AnyPgColumn => prebuilds.id, { onDelete: "cascade" }),
+    /** As the file has them that was built last. */
+    triggers: jsonb("triggers").$type<PrebuildTrigger[]>().notNull().default([]),
+    ttlSeconds: integer("ttl_seconds"),
+    /** Why one is to be made; null: none is. */
+    wanted: text("wanted"),
+    wantedAt: at("wanted_at"),
+    /** Why one is being made, and the workspace that becomes it; null: none is. */
+    building: text("building"),
+    workspaceId: text("workspace_id"),
+    /** Of the one that is there; null: there is none. */
+    commit: text("commit"),
+    builtAt: at("built_at"),
+    /** Why the last was not made. */
+    problem: text("problem"),
+    endedAt: at("ended_at"),
+    /** What the repository's refs pointed at when they were looked at last. */
+    refs: jsonb("refs").$type<Record<string, string>>(),
+    lookedAt: at("looked_at"),
+    /** When its schedule wants the next one. */
+    nextAt: at("next_at"),
+    createdAt: at("created_at").notNull().defaultNow(),
+  },
+  (table) => [index("prebuilds_repository").on(table.ownerId, table.repository)],
 );
 
 /** Every state a workspace went through, in order. */

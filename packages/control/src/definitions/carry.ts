@@ -7,16 +7,25 @@ import { request } from "undici";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { GuestAccount } from "./accounts.ts";
 import { runLogged } from "./run.ts";
+import { podman } from "./services.ts";
 
-/** Carries a repository's folder from a workspace's machine to another. */
+/** What of a machine is a workspace's own beside its repository. */
+export interface Volumes {
+  /** Of mounts: folders of the machine. */
+  folders: string[];
+  /** Whether services run there, whose volumes the engine has. */
+  ofServices: boolean;
+}
+
+/** Carries a repository's folder from a workspace's machine to another, and volumes with it. */
 export interface Carrier {
-  /** Puts it into a file of control's. */
-  takeOut(workspaceId: string, folder: string, signal: AbortSignal): Promise<void>;
-  /** Puts it into the folder of another machine, whose it is from then on. Can be repeated. */
+  /** Puts them into files of control's. Services are stopped for it. */
+  takeOut(from: MachineFolder, volumes: Volumes | undefined, signal: AbortSignal): Promise<void>;
+  /** Puts them into another machine, where the repository's folder is the account's from then on. Can be repeated. */
   putIn(workspaceId: string, folder: string, account: GuestAccount, signal: AbortSignal): Promise<void>;
   /** Copies a folder to another machine, where it is root's, without what git keeps in it. */
   copy(from: MachineFolder, to: MachineFolder, signal: AbortSignal): Promise<void>;
-  /** Removes the file. */
+  /** Removes the files. */
   drop(workspaceId: string): Promise<void>;
 }
 
@@ -27,15 +36,49 @@ export interface MachineFolder {
 }
 
 const archive = "/var/tmp/dormouse-carried.tar";
+const volumesArchive = "/var/tmp/dormouse-volumes.tar";
+/** Where volumes of the engine lie as archives in between. */
+const exported = "/var/tmp/dormouse-volumes";
 /** In every machine, whatever its image has. */
 export const busybox = "/run/dormouse/tools/bin/busybox";
 const timeoutMs = 30 * 60_000;
 
+// Volumes without a name are of one container alone, which is made anew.
+const packVolumes = `set -e
+b=${busybox} p=${podman} archive=$1 services=$2
+shift 2
+$b rm -rf ${exported}
+$b mkdir -p ${exported}
+if [ "$services" = yes ]; then
+  $p stop --all --time 10 >/dev/null
+  for name in $($p volume ls --quiet); do
+    if [ \${#name} -lt 64 ]; then $p volume export --output "/host${exported}/$name.tar" "$name"; fi
+  done
+fi
+for path; do
+  shift
+  if [ -d "$path" ]; then set -- "$@" ".$path"; fi
+done
+tar -cf "$archive" -C / .${exported} "$@"
+$b rm -rf ${exported}`;
+const unpackVolumes = `set -e
+b=${busybox} p=${podman}
+tar -xf "$1" -C /
+$b rm "$1"
+for file in ${exported}/*.tar; do
+  [ -e "$file" ] || continue
+  name=\${file##*/} name=\${name%.tar}
+  $p volume exists "$name" || $p volume create "$name" >/dev/null
+  $p volume import "$name" "/host$file"
+done
+$b rm -rf ${exported}`;
+
 /** A {@link Carrier} whose files lie in a folder. */
 export function createCarrier(host: HostConnection, folder: string): Carrier {
   const fileOf = (workspaceId: string) => join(folder, `${workspaceId}.tar`);
-  const urlOf = (workspaceId: string) =>
-    `${host.url}/machines/${workspaceId}/guest/file?path=${encodeURIComponent(archive)}`;
+  const volumesFileOf = (workspaceId: string) => join(folder, `${workspaceId}.volumes.tar`);
+  const urlOf = (workspaceId: string, path = archive) =>
+    `${host.url}/machines/${workspaceId}/guest/file?path=${encodeURIComponent(path)}`;
   const headers = { authorization: `Bearer ${host.token}` };
 
   const run = (workspaceId: string, script: string, args: string[], signal: AbortSignal) =>
@@ -47,16 +90,38 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       onLine: () => {},
     });
 
+  /** Of a machine, where it is gone then. */
+  async function download(workspaceId: string, path: string, file: string, signal: AbortSignal) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const { statusCode, body } = await request(urlOf(workspaceId, path), { headers, signal, bodyTimeout: timeoutMs });
+    if (statusCode !== 200) throw transferError(await body.text(), statusCode);
+    await pipeline(body, createWriteStream(`${file}.part`, { mode: 0o600 }), { signal });
+    await rename(`${file}.part`, file);
+    await remote(host.guest(workspaceId).files.remove({ path }, { signal }));
+  }
+
+  async function upload(workspaceId: string, file: { path: string; size: number }, path: string, signal: AbortSignal) {
+    const { statusCode, body } = await request(urlOf(workspaceId, path), {
+      method: "PUT",
+      headers: { ...headers, "content-length": String(file.size) },
+      body: createReadStream(file.path),
+      signal,
+      headersTimeout: timeoutMs,
+    });
+    const answer = await body.text();
+    if (statusCode !== 200) throw transferError(answer, statusCode);
+  }
+
   return {
-    async takeOut(workspaceId, source, signal) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+    async takeOut({ workspaceId, folder: source }, volumes, signal) {
+      const hasVolumes = volumes && (volumes.ofServices || volumes.folders.length > 0);
+      if (hasVolumes) {
+        const { ofServices, folders } = volumes;
+        await run(workspaceId, packVolumes, [volumesArchive, ofServices ? "yes" : "no", ...folders], signal);
+        await download(workspaceId, volumesArchive, volumesFileOf(workspaceId), signal);
+      } else await rm(volumesFileOf(workspaceId), { force: true });
       await run(workspaceId, `${busybox} mkdir -p /var/tmp && tar -cf "$1" -C "$2" .`, [archive, source], signal);
-      const { statusCode, body } = await request(urlOf(workspaceId), { headers, signal, bodyTimeout: timeoutMs });
-      if (statusCode !== 200) throw transferError(await body.text(), statusCode);
-      const file = fileOf(workspaceId);
-      await pipeline(body, createWriteStream(`${file}.part`, { mode: 0o600 }), { signal });
-      await rename(`${file}.part`, file);
-      await remote(host.guest(workspaceId).files.remove({ path: archive }, { signal }));
+      await download(workspaceId, archive, fileOf(workspaceId), signal);
     },
 
     async putIn(workspaceId, target, { uid, gid, home }, signal) {
@@ -66,15 +131,13 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
           cause: error,
         });
       });
-      const { statusCode, body } = await request(urlOf(workspaceId), {
-        method: "PUT",
-        headers: { ...headers, "content-length": String(size) },
-        body: createReadStream(file),
-        signal,
-        headersTimeout: timeoutMs,
-      });
-      const answer = await body.text();
-      if (statusCode !== 200) throw transferError(answer, statusCode);
+      const volumes = volumesFileOf(workspaceId);
+      const kept = await stat(volumes).catch(() => undefined);
+      if (kept) {
+        await upload(workspaceId, { path: volumes, size: kept.size }, volumesArchive, signal);
+        await run(workspaceId, unpackVolumes, [volumesArchive], signal);
+      }
+      await upload(workspaceId, { path: file, size }, archive, signal);
       const script =
         `set -e; b=${busybox}; $b mkdir -p "$2"; ` +
         // What an image has there would be hidden by a mount; somebody's home is theirs.
@@ -107,7 +170,9 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
     },
 
     async drop(workspaceId) {
-      for (const file of [fileOf(workspaceId), `${fileOf(workspaceId)}.part`]) await rm(file, { force: true });
+      for (const file of [fileOf(workspaceId), volumesFileOf(workspaceId)]) {
+        for (const each of [file, `${file}.part`]) await rm(each, { force: true });
+      }
     },
   };
 }

@@ -12,6 +12,7 @@ import {
   type UserEnvProbe,
   type VscodeCustomizations,
 } from "@dormouse/devcontainer";
+import type { Volumes } from "./carry.ts";
 import { noPortRules, type PortRules } from "./ports.ts";
 import type { Services } from "./services.ts";
 
@@ -74,18 +75,24 @@ export interface Definition {
   attached: { at: string; problem: DefinitionProblem | null } | null;
   /** The template that it began as; null: one that ships with the product. */
   template: { name: string; version: number } | null;
+  /** The prebuild that it began as, and the commit that this is of; absent: none. */
+  prebuilt?: { id: string; commit: string };
+  /** When the file wants prebuilds of its repository, and how long they are kept. */
+  prebuild?: DormouseCustomizations["prebuild"] | null;
   /** The repository lies in what the machine starts from. */
   hasRepository: boolean;
   /** Only what a prebuild runs is run: it is to become a template. */
   isPrebuild: boolean;
+  /** What machines that this workspace had before kept for it, and a next one is given. */
+  kept?: Volumes;
   /** The repository's folder lies in a file and waits for the next machine. */
   carried: boolean;
   /** Where the file wants to reach: proposals, which a person decides about. Absent in what was decided before there were any. */
   egress?: string[];
   /** Personal settings that are brought and installed once tools have what they wait for. */
   dotfiles: DormouseCustomizations["dotfiles"] | null;
-  /** Steps that have run in this machine. */
-  done: (LifecycleHook | "dotfiles")[];
+  /** Steps that have run in this machine; `entrypoints` have been started in it. */
+  done: (LifecycleHook | "dotfiles" | "entrypoints")[];
 }
 
 /** Nothing is known yet. */
@@ -103,6 +110,14 @@ export function openDefinition(wanted: Definition["wanted"], isPrebuild = false)
       done: [],
     },
     ...{ template: null, hasRepository: false, isPrebuild, dotfiles: null, services: null },
+  };
+}
+
+/** What a machine of this definition keeps for its workspace: it is carried into the next one. */
+export function volumesOf({ folders, services, kept }: Definition): Volumes {
+  return {
+    folders: [...new Set([...(kept?.folders ?? []), ...folders])],
+    ofServices: services !== null || kept?.ofServices === true,
   };
 }
 

@@ -66,8 +66,11 @@ export interface Definitions {
   bringIdentity(row: OwnedRow, setup: PersonalSetup, options: { isFirst: boolean; signal: AbortSignal }): Promise<void>;
   /** Brings personal settings and installs them. */
   bringDotfiles(row: OwnedRow, dotfiles: Dotfiles, signal: AbortSignal): Promise<void>;
-  /** Starts what is not running of its services. Answers the notes of the definition, which tell what failed. */
-  startServices(row: OwnedRow, signal: AbortSignal): Promise<string[]>;
+  /**
+   * Starts what runs beside the workspace and does not: its services, and with a machine that booted the programs of its
+   * features. Answers the notes of the definition, which tell what failed.
+   */
+  startBeside(row: OwnedRow, options: { isBooted: boolean; signal: AbortSignal }): Promise<string[]>;
   /** Runs the steps for a tool that attaches; answers what went wrong, which keeps no later tool from having them run. */
   runAttachSteps(row: OwnedRow, signal: AbortSignal): Promise<DefinitionProblem | null>;
   /** See {@link lockFeatures}. */
@@ -121,6 +124,10 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const owner = { id, folder, env };
     const file =
       wanted === false ? undefined : await readDefinition({ guest, owner, wanted, defaultNamespace, signal });
+    // What lies in a prebuild was decided when it was made.
+    if (before.stage === "guessed" && before.prebuilt && before.source === (file?.source ?? "")) {
+      return { definition: { ...before, stage: "decided" as const }, folder };
+    }
     if (!file) {
       const steps = wanted === false ? [] : await toolSteps(guest, folder, signal);
       return { definition: { ...openDefinition(wanted, isPrebuild), stage: "decided" as const, steps }, folder };
@@ -154,6 +161,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       ...openDefinition(definition?.wanted ?? null, definition?.isPrebuild),
       stage: "decided",
       problem: problemOf(error, definition?.path ?? null),
+      ...(definition?.kept && { kept: definition.kept }),
     };
   };
 
@@ -172,7 +180,8 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       let decided: { definition: Definition; folder: string };
       try {
         decided = await decide(row, before, await watcherOf(row, file), signal);
-        if (row.repository !== null && decided.definition.path !== null) {
+        const { path, prebuilt } = decided.definition;
+        if (row.repository !== null && path !== null && !prebuilt) {
           await store.remember(keyOf(row, row.repository, before.wanted), decided);
         }
       } catch (error) {
@@ -180,13 +189,15 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         if (signal.aborted || DormouseError.from(error).code === "unavailable") throw error;
         decided = { definition: await recover(row, error), folder: row.folder };
       }
-      const { definition, folder } = decided;
+      const { folder } = decided;
+      const definition = { ...decided.definition, ...(before.kept && { kept: before.kept }) };
       const own = currentStart({ ...row, definition: null });
       const isKept = isSameStart(definition.start ?? own, current) && before.stage !== "again" && folder === row.folder;
       return isKept ? { kind: "keep", definition } : { kind: "replace", definition, folder };
     },
 
-    takeOut: (row, signal) => carrier.takeOut(row.id, row.folder, signal),
+    takeOut: (row, signal) =>
+      carrier.takeOut({ workspaceId: row.id, folder: row.folder }, row.definition?.kept, signal),
 
     async putIn(row, signal) {
       if (!row.definition)
@@ -211,18 +222,18 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
         return blocking === (which === "blocking");
       });
       const isFirst = which === "blocking" && definition.done.length === 0;
+      const hasEntrypoints =
+        which === "blocking" && definition.entrypoints.length > 0 && !definition.done.includes("entrypoints");
       const hasServices = which === "blocking" && Boolean(definition.services);
-      const isIdle =
-        due.length === 0 &&
-        !hasServices &&
-        !(isFirst && (definition.entrypoints.length > 0 || definition.folders.length > 0));
+      const isIdle = due.length === 0 && !hasServices && !hasEntrypoints && !(isFirst && definition.folders.length > 0);
       if (isIdle || definition.problem) return definition;
       await using file = logs.open(row.id);
       const watcher = await watcherOf(row, file);
       const place = await placeOf(row, definition, signal);
-      if (isFirst) {
-        await makeFolders(place, signal);
+      if (isFirst) await makeFolders(place, signal);
+      if (hasEntrypoints) {
         await startEntrypoints(place, watcher, signal);
+        definition = { ...definition, done: [...definition.done, "entrypoints"] };
       }
       if (hasServices) definition = await withServices(definition, row, watcher, signal);
       const env = await hookEnvironment(place, watcher, signal);
@@ -254,10 +265,14 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       await bringDotfiles(place, dotfiles, { env: await hookEnvironment(place, watcher, signal), watcher, signal });
     },
 
-    async startServices(row, signal) {
+    async startBeside(row, { isBooted, signal }) {
       const definition = row.definition ?? openDefinition(null);
       await using file = logs.open(row.id);
-      return (await withServices(definition, row, await watcherOf(row, file), signal)).notes;
+      const watcher = await watcherOf(row, file);
+      if (isBooted && definition.entrypoints.length > 0) {
+        await startEntrypoints(await placeOf(row, definition, signal), watcher, signal);
+      }
+      return (await withServices(definition, row, watcher, signal)).notes;
     },
 
     async runAttachSteps(row, signal) {

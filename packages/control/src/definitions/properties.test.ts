@@ -52,6 +52,20 @@ test("mounts: volumes are folders of the workspace's user, binds are noted", asy
   expect(notesOf(workspace)).toEqual(["mounts: nothing is mounted at /host: a machine has no folder of its host's"]);
   expect(platform.host.executed).toContain("mkdir /var/cache/app");
   expect(platform.host.executed).toContain("chown 1000:1000 /var/cache/app");
+
+  // They are its own, whatever its machine is made of next.
+  platform.host.executed.length = 0;
+  const path = `/api/workspaces/${workspace.id}`;
+  expect((await platform.call("POST", `${path}/rebuild`, { body: {} })).status).toBe(200);
+  const carried = () => platform.host.executed.filter((line) => line.includes("dormouse-volumes.tar"));
+  expect(carried()).toEqual([
+    expect.stringMatching(/volume export.* sh \/var\/tmp\/dormouse-volumes.tar no \/var\/cache\/app$/s),
+    expect.stringMatching(/volume import.* sh \/var\/tmp\/dormouse-volumes.tar$/s),
+  ]);
+  // Also when they are mounted no more.
+  platform.host.files.set("/workspaces/volumes/.devcontainer.json", JSON.stringify({ userEnvProbe: "none" }));
+  for (let round = 0; round < 2; round++) await platform.call("POST", `${path}/rebuild`, { body: {} });
+  expect(carried()).toHaveLength(6);
 });
 
 test("hostRequirements: the machine is as large as the file asks for, or as it was created", async () => {
@@ -108,7 +122,7 @@ test("features: their options, environment, entrypoint and commands", async () =
   };
   host.files.set("/workspaces/tooled/tool/devcontainer-feature.json", JSON.stringify(metadata));
   host.files.set("/workspaces/tooled/tool/install.sh", "#!/bin/sh\n");
-  await open("tooled", { features: { "./tool": { level: "7" } }, onCreateCommand: "build" });
+  const { id } = await open("tooled", { features: { "./tool": { level: "7" } }, onCreateCommand: "build" });
   expect(host.environments[0]).toMatchObject({ LEVEL: "7" });
   expect(host.created.at(-1)?.env).toMatchObject({ TOOL_HOME: "/opt/tool" });
   const own = host.executed.filter((line) => /start true|tool init|build$/.test(line));
@@ -117,6 +131,19 @@ test("features: their options, environment, entrypoint and commands", async () =
     "dev in /workspaces/tooled: /bin/sh -c tool init",
     "dev in /workspaces/tooled: /bin/sh -c build",
   ]);
+
+  // A machine that boots anew has nothing of what ran in it; one that goes on has all of it.
+  const started = () => host.executed.filter((line) => line.endsWith("exec /opt/tool/start true")).length;
+  const path = `/api/workspaces/${id}`;
+  await platform.call("POST", `${path}/hibernate`, { body: {} });
+  await platform.call("POST", `${path}/wake`, { body: {} });
+  expect(started()).toBe(1);
+  host.snapshots.delete(String(id));
+  host.change(String(id), { state: "dead", reason: "QEMU ended with signal SIGKILL", pid: null, lastSnapshot: null });
+  const state = async () => (await platform.call("GET", path)).body.state;
+  await vi.waitFor(async () => expect(await state()).toBe("failed"), { timeout: 10_000 });
+  expect((await platform.call("POST", `${path}/wake`, { body: {} })).body).toMatchObject({ state: "running" });
+  await vi.waitFor(() => expect(started()).toBe(2));
 });
 
 test("runArgs, initializeCommand: noted, and nothing is run of them", async () => {

@@ -36,6 +36,7 @@ import {
   workspaceOf,
 } from "@dormouse/devcontainer";
 import { type GuestClient, type HostConnection, remote } from "../host/client.ts";
+import { scheduleNotes } from "../prebuilds/schedule.ts";
 import type { ComposeSource } from "./compose-source.ts";
 import type { Definition } from "./definition.ts";
 import { fileError, type VariableOwner, variablesOf } from "./definition.ts";
@@ -87,6 +88,8 @@ export interface ResolvedDefinition {
     | "done"
     | "attached"
     | "template"
+    | "prebuilt"
+    | "kept"
     | "hasRepository"
     | "isPrebuild"
   >;
@@ -178,6 +181,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
       services: services && { runs: services.runs, awaited: services.awaited, hosts: services.hosts },
       vscode: vscodeOf(merged),
       dotfiles: customizations.dotfiles ?? null,
+      prebuild: customizations.prebuild ?? null,
       egress: customizations.egress?.allow ?? [],
       notes: [
         ...(compose ? [...compose.notes, ...workspaceNotes(compose, owner.folder)] : (file.dockerfile?.notes ?? [])),
@@ -185,6 +189,7 @@ export async function resolveDefinition(options: ResolveOptions): Promise<Resolv
         ...notesOf(config, merged, mounts),
         ...missingSecrets(config, owner),
         ...unlocked(file, order),
+        ...scheduleNotes(customizations.prebuild?.trigger ?? [], new Date()),
       ],
       problem: null,
     },

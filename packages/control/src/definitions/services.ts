@@ -16,7 +16,7 @@ export interface Services {
 }
 
 /** Podman in a machine, see `engine.ts` of image. */
-const podman = "/run/dormouse/tools/libexec/podman";
+export const podman = "/run/dormouse/tools/libexec/podman";
 const busybox = "/run/dormouse/tools/bin/busybox";
 /** As long as one command of the engine may take: an emulated processor, and a service that is slow to end. */
 const commandTimeoutMs = 3 * 60_000;

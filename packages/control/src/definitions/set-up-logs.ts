@@ -1,4 +1,4 @@
-import { appendFile, mkdir, open, rm, stat, truncate } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, open, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "@dormouse/base";
 
@@ -8,6 +8,8 @@ export interface SetUpLogs {
   open(workspaceId: string): SetUpLog;
   /** The end of what was written. */
   read(workspaceId: string): Promise<string>;
+  /** What was written of one is another's as well from now on, in the place of what that one had. */
+  copy(from: string, to: string): Promise<void>;
   remove(workspaceId: string): Promise<void>;
 }
 
@@ -66,6 +68,13 @@ export function createSetUpLogs(folder: string, log: Logger): SetUpLogs {
       } finally {
         await file.close();
       }
+    },
+    async copy(from, to) {
+      await copyFile(fileOf(from), fileOf(to)).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOENT") throw error;
+        // Nothing was written.
+        await rm(fileOf(to), { force: true });
+      });
     },
     async remove(workspaceId) {
       await rm(fileOf(workspaceId), { force: true });

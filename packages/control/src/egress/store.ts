@@ -53,12 +53,17 @@ export function egressStore(db: Database): EgressStore {
   };
 }
 
-/** The layers that are about a workspace. */
-export function layerKeysOf({ id, template, definition, repository }: WorkspaceRow): LayerKey[] {
+/** The layers that are about a workspace, or about a repository without one. */
+export function layerKeysOf(
+  about: Pick<WorkspaceRow, "id" | "template" | "definition" | "repository"> | { repository: string },
+): LayerKey[] {
+  const { repository } = about;
   return [
     { scope: "installation", name: "" },
-    { scope: "template", name: definition?.template?.name ?? template },
+    ...("id" in about
+      ? [{ scope: "template" as const, name: about.definition?.template?.name ?? about.template }]
+      : []),
     ...(repository === null ? [] : [{ scope: "repository" as const, name: repository }]),
-    { scope: "workspace", name: id },
+    ...("id" in about ? [{ scope: "workspace" as const, name: about.id }] : []),
   ];
 }

@@ -5,7 +5,7 @@ import { openDefinition } from "../definitions/definition.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
 import { toTemplate } from "./catalogue.ts";
-import type { TemplateStore } from "./store.ts";
+import type { TemplateRow, TemplateStore } from "./store.ts";
 
 /** Makes templates of workspaces, and removes them. */
 export interface TemplateBaker {
@@ -18,6 +18,8 @@ export interface TemplateBaker {
   bake(actor: Actor, request: { name: string; workspace: string }): Promise<Template>;
   /** All versions, or one. @throws DormouseError `not_found`, `permission_denied`. */
   remove(actor: Actor, name: string, version?: number): Promise<void>;
+  /** A version that nobody starts from any more, with its snapshot. */
+  drop(version: Pick<TemplateRow, "name" | "version" | "workspaceId" | "snapshotId">): Promise<void>;
 }
 
 /** The {@link TemplateBaker} on a host. */
@@ -77,6 +79,8 @@ export function templateBaker(options: {
         hasRepository: repository !== null,
         isPrebuild: false,
         carried: false,
+        // Its machine is booted: nothing of them runs in what starts from it.
+        done: before.done.filter((step) => step !== "entrypoints"),
         attached: null,
       };
       const template = { name, ownerId: actor.userId, workspaceId, snapshotId: snapshot.id };
@@ -96,14 +100,17 @@ export function templateBaker(options: {
           version === undefined ? `template ${JSON.stringify(name)}` : `version ${version} of template ${name}`;
         throw new DormouseError("not_found", `there is no ${what}`);
       }
-      for (const row of chosen) {
-        await store.remove(name, row.version);
-        await remote(host.calls.snapshots.delete({ workspaceId: row.workspaceId, id: row.snapshotId })).catch(
-          (error: unknown) => log.warn("a template's snapshot was left", { template: name, error }),
-        );
-      }
+      for (const row of chosen) await drop(row);
     },
+    drop,
   };
+
+  async function drop({ name, version, workspaceId, snapshotId }: Parameters<TemplateBaker["drop"]>[0]) {
+    await store.remove(name, version);
+    await remote(host.calls.snapshots.delete({ workspaceId, id: snapshotId })).catch((error: unknown) =>
+      log.warn("a template's snapshot was left", { template: name, error }),
+    );
+  }
 
   /** What its minutes left of the workspace that the template was. */
   async function dropOthers(workspaceId: string, kept: string) {

@@ -27,7 +27,7 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
   }
   async function list() {
     const [own, baked] = await Promise.all([shipped(false), store.list()]);
-    return [...own.map(ofHost), ...baked.map(toTemplate)];
+    return [...own.map(ofHost), ...baked.filter(({ name }) => !isPrebuild(name)).map(toTemplate)];
   }
   async function unknown(name: string): Promise<DormouseError> {
     const names = (await list()).map((template) => template.name);
@@ -41,7 +41,7 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
     async versions(name) {
       const own = (await shipped(true)).find((template) => template.name === name);
       if (own) return [ofHost(own)];
-      const baked = await store.versions(name);
+      const baked = isPrebuild(name) ? [] : await store.versions(name);
       if (baked.length === 0) throw await unknown(name);
       return baked.map(toTemplate);
     },
@@ -51,13 +51,16 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
         const found = own.find((template) => template.name === name);
         if (found) return { shipped: found, baked: undefined };
         const [base] = own;
-        const [newest] = await store.versions(name);
+        const [newest] = isPrebuild(name) ? [] : await store.versions(name);
         if (newest && base) return { shipped: base, baked: newest };
       }
       throw await unknown(name);
     },
   };
 }
+
+/** They hold what is in somebody's repository: they are that person's, and found by its address alone. */
+const isPrebuild = (name: string) => name.includes(":");
 
 function ofHost({ name, createdMs, resources }: TemplateInfo): Template {
   const createdAt = new Date(createdMs).toISOString();

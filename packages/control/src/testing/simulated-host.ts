@@ -54,6 +54,8 @@ export interface SimulatedHost extends AsyncDisposable {
     vcpus: number;
     /** What listens in every machine. */
     ports: ListeningPort[];
+    /** What a command prints instead of being run for real, by its line. */
+    run?: (line: string) => string | undefined;
     /** What the next snapshots say of the repository. */
     git?: SnapshotInfo["git"];
   };
@@ -316,6 +318,9 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
       run: guest.exec.run.handler(async ({ input }) => {
         const args = typeof input.command === "string" ? ["bash", "-c", input.command] : input.command;
         executed.push(args.join(" "));
+        const said = behaviour.run?.(args.join(" "));
+        const ended = { exitCode: 0, signal: null, stderr: "", timedOut: false, truncated: false, durationMs: 1 };
+        if (said !== undefined) return { ...ended, stdout: said };
         const [program = "", ...rest] = args;
         const stdin = Buffer.from(input.stdin ?? "", "base64");
         const result = await run(program, rest, { input: stdin, okCodes: Array.from({ length: 256 }, (_, n) => n) });
@@ -373,6 +378,12 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     },
     ports: { list: guest.ports.list.handler(() => ({ ports: behaviour.ports })) },
     git: {
+      fetch: guest.git.fetch.handler(async function* ({ input }) {
+        executed.push(`git fetch ${input.remote} ${input.branch} as ${input.credential?.username ?? "nobody"}`);
+        yield { phase: "receiving", fraction: 0.5, message: "Receiving objects: 50%" };
+        if (input.branch?.endsWith("away")) throw new DormouseError("unavailable", "the git server is away");
+        return { head: "0123456789abcdef" };
+      }),
       clone: guest.git.clone.handler(async function* ({ input, context }) {
         await behaviour.before?.("clone", context.workspaceId);
         executed.push(`git clone ${input.url} ${input.path} as ${input.credential?.username ?? "nobody"}`);

@@ -6,6 +6,7 @@ import { openDefinition } from "../definitions/definition.ts";
 import type { Definitions, Guess } from "../definitions/definitions.ts";
 import { hasDotfilesToBring } from "../definitions/dotfiles.ts";
 import { stepsOfMachine } from "../definitions/steps.ts";
+import type { FindPrebuild } from "../prebuilds/find.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { TemplateRow } from "../templates/store.ts";
 import type { RepositoryUrl } from "./repository-url.ts";
@@ -27,9 +28,19 @@ export async function beginningOf(
   input: Input,
   from: Awaited<ReturnType<TemplateCatalogue["get"]>>,
   repository: RepositoryUrl | undefined,
-  { ownerId, definitions }: { ownerId: string; definitions: Pick<Definitions, "guess"> },
+  options: {
+    ownerId: string;
+    definitions: Pick<Definitions, "guess">;
+    findPrebuild: FindPrebuild;
+  },
 ): Promise<Beginning> {
+  const { ownerId, definitions, findPrebuild } = options;
   if (from.baked) return ofBaked(input, from.baked, repository);
+  const { prebuild, ref = null, devcontainer: wanted = null } = input;
+  // A machine of another size, or a repository that lies elsewhere, is not what was prebuilt.
+  const isUsual = repository && !prebuild && input.resources === undefined && input.folder === undefined;
+  const ahead = isUsual ? await findPrebuild({ ownerId, repository: repository.url, ref, wanted }) : undefined;
+  if (ahead) return ofPrebuild(ref, ahead);
   return await ofShipped(input, from.shipped, repository, (key) =>
     definitions.guess({ ownerId, ...key }, input.prebuild),
   );
@@ -52,6 +63,20 @@ async function ofShipped(
     prepared: repository === undefined,
     definition: guess?.definition ?? (repository || prebuild ? openDefinition(wanted, prebuild) : null),
     ...(guess?.definition.start?.resources ?? { ...template.resources, ...definedOnly(input.resources ?? {}) }),
+  };
+}
+
+/** All that its definition wants done ahead is done; newer commits are fetched, and the file is looked at again. */
+function ofPrebuild(
+  ref: string | null,
+  { row, template: { definition, folder } }: NonNullable<Awaited<ReturnType<FindPrebuild>>>,
+): Beginning {
+  const { start } = definition;
+  if (!start || row.commit === null) throw new DormouseError("internal", `prebuild ${row.id} says not what it is`);
+  const prebuilt = { id: row.id, commit: row.commit };
+  return {
+    ...{ repository: row.repository, ref, folder, prepared: false, ...start.resources },
+    definition: { ...definition, stage: "guessed", prebuilt, notes: [...definition.notes] },
   };
 }
 

@@ -2,6 +2,7 @@ import { DormouseError, withTimeout } from "@dormouse/base";
 import { fromRpcError } from "@dormouse/contract";
 import { findAccount } from "../definitions/accounts.ts";
 import { busybox } from "../definitions/carry.ts";
+import type { Definition } from "../definitions/definition.ts";
 import { runLogged } from "../definitions/run.ts";
 import { type GuestClient, remote } from "../host/client.ts";
 import type { WorkspaceRow } from "./view.ts";
@@ -10,6 +11,22 @@ import type { WorkspaceRow } from "./view.ts";
 export interface Credential {
   username: string;
   password: string;
+}
+
+/** How far it is. */
+export interface CloneProgress {
+  step: string;
+  message: string;
+  fraction?: number;
+}
+
+/** What a repository is brought into a machine with. */
+export interface BringRepository {
+  guest: GuestClient;
+  row: Pick<WorkspaceRow, "repository" | "ref" | "folder" | "definition">;
+  credential: Credential | undefined;
+  onProgress: (progress: CloneProgress) => void;
+  signal: AbortSignal;
 }
 
 const cloneTimeoutMs = 30 * 60_000;
@@ -22,13 +39,7 @@ const folderTimeoutMs = 60_000;
  *   repository or reference, `unauthenticated` for a refused login, `unavailable` for a
  *   server that cannot be reached.
  */
-export async function cloneRepository(options: {
-  guest: GuestClient;
-  row: Pick<WorkspaceRow, "repository" | "ref" | "folder" | "definition">;
-  credential: Credential | undefined;
-  onProgress: (progress: { step: string; message: string; fraction?: number }) => void;
-  signal: AbortSignal;
-}): Promise<void> {
+export async function cloneRepository(options: BringRepository): Promise<void> {
   const { guest, row, credential, onProgress } = options;
   const url = row.repository;
   if (url === null) return;
@@ -46,6 +57,43 @@ export async function cloneRepository(options: {
     // That the agent cannot reach the git server is its final word, unlike control not reaching the agent.
     if (error.code !== "unavailable" || error.details.reason === undefined) throw error;
     throw new DormouseError("failed_precondition", error.message, { details: error.details, cause: error });
+  }
+}
+
+/**
+ * Brings the newest commit of its ref into a repository that was prebuilt. What cannot be fetched, or lies across what the
+ * prebuild changed itself, is noted: the workspace is as it was prebuilt then.
+ * @returns the definition; with newer commits, `updateContentCommand` is still to be run.
+ */
+export async function updateRepository(
+  { guest, row, credential, onProgress, signal: outer }: BringRepository,
+  definition: Definition,
+  { commit }: { commit: string },
+): Promise<Definition> {
+  const { folder: cwd, ref } = row;
+  if (ref !== null && commit.startsWith(ref)) return definition;
+  const run = async (command: string[], signal: AbortSignal) => {
+    const result = await remote(guest.exec.run({ command, cwd, timeoutMs: folderTimeoutMs }, { signal }));
+    if (result.exitCode === 0) return result.stdout.trim();
+    throw new DormouseError("failed_precondition", result.stderr.trim().split("\n").at(-1) ?? "");
+  };
+  const update = async (signal: AbortSignal) => {
+    const stream = await remote(
+      guest.git.fetch({ cwd, remote: "origin", branch: ref ?? "HEAD", credential }, { signal }),
+    );
+    for await (const { phase, message, fraction } of stream) onProgress({ step: phase, message, fraction });
+    await run(["git", "reset", "--quiet", "--keep", "FETCH_HEAD"], signal);
+    return await run(["git", "rev-parse", "HEAD"], signal);
+  };
+  try {
+    const head = await withTimeout("fetching newer commits", cloneTimeoutMs, update, outer);
+    if (head === commit) return definition;
+    return { ...definition, done: definition.done.filter((step) => step !== "updateContentCommand") };
+  } catch (caught) {
+    outer.throwIfAborted();
+    const { message } = fromRpcError(caught);
+    const note = `prebuild: newer commits were not brought, this is ${commit.slice(0, 12)}: ${message}`;
+    return { ...definition, notes: [...definition.notes, note] };
   }
 }
 

@@ -10,7 +10,7 @@ import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import { createBackground } from "./background.ts";
 import type { Changes } from "./changes.ts";
-import { type Credential, cloneRepository } from "./clone.ts";
+import { type CloneProgress, type Credential, cloneRepository, updateRepository } from "./clone.ts";
 import type { Meter } from "./meter.ts";
 import type { Sightings } from "./sightings.ts";
 import { isSettled } from "./states.ts";
@@ -137,10 +137,13 @@ export function createEngine(options: {
     return await remote(host.calls.machines.create(machine, { signal }));
   }
 
+  const isFork = ({ definition, sourceWorkspace, sourceSnapshot }: OwnedRow) =>
+    sourceWorkspace !== null && sourceSnapshot !== null && !definition?.carried;
+
   /** What a new machine of a workspace starts from, and whose it is. A fork is whose its snapshot was. */
-  function sourceOf({ definition, sourceWorkspace, sourceSnapshot }: OwnedRow) {
-    const isFork = sourceWorkspace !== null && sourceSnapshot !== null && !definition?.carried;
-    if (isFork) return { snapshot: { workspaceId: sourceWorkspace, id: sourceSnapshot } };
+  function sourceOf(row: OwnedRow) {
+    const { definition, sourceWorkspace, sourceSnapshot } = row;
+    if (isFork(row)) return { snapshot: { workspaceId: sourceWorkspace ?? "", id: sourceSnapshot ?? "" } };
     return { snapshot: definition?.start?.snapshot ?? undefined, user: definition?.user ?? undefined };
   }
 
@@ -148,8 +151,9 @@ export function createEngine(options: {
     const machine = await createMachine(row, sourceOf(row), signal);
     const isReady = row.prepared && !row.definition?.carried;
     const started = await transition(row, isReady ? "running" : "preparing", whenRunning(row, machine));
-    // A machine that booted has nothing of what ran in it before.
-    if (started?.state === "running") runInBackground(started, { startsServices: true });
+    // A machine that booted has nothing of what ran in it before; a fork that was made just now has all of it.
+    const isBooted = row.state === "starting" || !isFork(row);
+    if (started?.state === "running") runInBackground(started, { started: isBooted ? "booted" : "restored" });
     return started;
   }
 
@@ -197,17 +201,19 @@ export function createEngine(options: {
         if (definition.problem || DormouseError.from(error).code !== "failed_precondition") throw error;
         return await replaceMachine(row, await definitions.recover(row, error), row.folder);
       }
-    } else if (!row.prepared && !definition?.hasRepository) {
-      await cloneRepository({
+    } else if (!row.prepared) {
+      const bring = {
         guest: host.guest(row.id),
         row,
         credential: credentials.get(row.id),
-        onProgress: (progress) => changes.publish(row.id, { type: "progress", ...progress }),
+        onProgress: (progress: CloneProgress) => changes.publish(row.id, { type: "progress", ...progress }),
         signal,
-      });
+      };
+      if (definition?.prebuilt) definition = await updateRepository(bring, definition, definition.prebuilt);
+      else if (!definition?.hasRepository) await cloneRepository(bring);
     }
     if (definition && definition.stage !== "decided") {
-      const look = await definitions.look(row, signal);
+      const look = await definitions.look({ ...row, definition }, signal);
       if (look.kind === "replace") {
         await definitions.takeOut(row, signal);
         return await replaceMachine(row, look.definition, look.folder);
@@ -228,16 +234,18 @@ export function createEngine(options: {
   }
 
   /**
-   * What nobody waits for: services that do not run, the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
+   * What nobody waits for: what runs beside the workspace and does not run, the person's own set-up, steps of the definition, dotfiles. Each is begun once: whether it got to
    * its end cannot be known after a restart of control.
    */
-  function runInBackground(row: OwnedRow, { startsServices = false } = {}) {
+  function runInBackground(row: OwnedRow, { started }: { started?: "booted" | "restored" } = {}) {
     const { definition } = row;
     const names = definition ? backgroundOf(definition) : [];
-    const needsServices = startsServices && Boolean(definition?.services);
-    if (names.length === 0 && row.personalSetup !== "wanted" && !needsServices) return;
+    const isBooted = started === "booted";
+    const hasEntrypoints = isBooted && definition !== null && definition.entrypoints.length > 0;
+    const startsBeside = hasEntrypoints || (started !== undefined && Boolean(definition?.services));
+    if (names.length === 0 && row.personalSetup !== "wanted" && !startsBeside) return;
     background.run(row.id, async (signal) => {
-      if (needsServices) await tellDefinition(row, { notes: await definitions.startServices(row, signal) });
+      if (startsBeside) await tellDefinition(row, { notes: await definitions.startBeside(row, { isBooted, signal }) });
       const setup = row.personalSetup === "wanted" ? await takePersonalSetup(row) : null;
       if (setup) await definitions.bringIdentity(row, setup, { isFirst: true, signal });
       let dotfiles = setup?.dotfiles ?? null;

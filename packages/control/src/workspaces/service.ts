@@ -18,13 +18,14 @@ import {
 } from "@dormouse/contract";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
-import { openDefinition } from "../definitions/definition.ts";
+import { openDefinition, volumesOf } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
+import type { FindPrebuild } from "../prebuilds/find.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import { beginningOf } from "./beginning.ts";
 import type { Changes } from "./changes.ts";
@@ -129,12 +130,14 @@ export function workspaceService(options: {
   host: HostConnection;
   changes: Changes;
   templates: TemplateCatalogue;
+  findPrebuild: FindPrebuild;
   quota: Quota;
   addresses: PortAddresses;
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
   const { store, engine, definitions, logs, policies, host, changes, templates, quota, addresses, view, log } = options;
+  const { findPrebuild } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
@@ -174,7 +177,7 @@ export function workspaceService(options: {
       id: createId("ws"),
       state: "creating",
       template: from.shipped.name,
-      ...(await beginningOf(input, from, repository, { ownerId: actor.userId, definitions })),
+      ...(await beginningOf(input, from, repository, { ownerId: actor.userId, definitions, findPrebuild })),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
@@ -461,6 +464,7 @@ export function workspaceService(options: {
       const definition = {
         ...openDefinition(wanted, row.definition?.isPrebuild),
         start: row.definition?.start ?? null,
+        ...(row.definition && { kept: volumesOf(row.definition) }),
       };
       const next = await engine.transition(row, "preparing", {
         definition: { ...definition, stage: ifNeeded ? "open" : "again" },
