@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Workspace } from "@dormouse/sdk";
 import type { Page } from "puppeteer-core";
-import { saveFile, typeFirstCharacter, withBrowser } from "../tests/support/prepared-page.ts";
+import { saveFile, signIn, typeFirstCharacter, withBrowser } from "../tests/support/prepared-page.ts";
 import { startCodeServer } from "./code-server.ts";
 import { type Figures, figures, ratio } from "./figures.ts";
 import { withPlatform } from "./platform.ts";
@@ -45,8 +45,7 @@ async function measureEditor() {
         note(`empty profile, ${round + 1} of ${coldRounds} …`);
         const profile = join(scratch, `cold-${round}`);
         await withBrowser(profile, async (page) => {
-          await page.goto(await platform.createSignInLink("/"));
-          await sleep(500);
+          await signIn(page, await platform.createSignInLink("/"));
           cold.ours.push(await timed(page, () => void page.goto(withFile), address));
         });
         await withBrowser(`${profile}-other`, async (page) => {
@@ -60,7 +59,7 @@ async function measureEditor() {
       await withBrowser(join(scratch, "ours"), async (page) =>
         withBrowser(join(scratch, "theirs"), async (theirs) => {
           note("first visits …");
-          await page.goto(await platform.createSignInLink("/"));
+          await signIn(page, await platform.createSignInLink("/"));
           await timed(page, () => void page.goto(withFile), address);
           await saveFile(page);
           await timed(theirs, () => void theirs.goto(other.withFile), other.address);

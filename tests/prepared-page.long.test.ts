@@ -9,7 +9,7 @@ import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
-import { openBrowser, saveFile, typeFirstCharacter } from "./support/prepared-page.ts";
+import { openBrowser, saveFile, signIn, typeFirstCharacter } from "./support/prepared-page.ts";
 
 const owned = disposer();
 const content = `${Array.from({ length: 20 }, (_, index) => `line ${index} of a file that is open`).join("\n")}\n`;
@@ -31,7 +31,7 @@ beforeAll(async () => {
   file = `${workspace.folder}/notes.txt`;
   address = new URL("/w/prepared", platform.url).href;
   await workspace.files.write(file, content);
-  await page.goto(await platform.platform.createSignInLink("/"));
+  await signIn(page, await platform.platform.createSignInLink("/"));
   await page.goto(`${address}?file=${encodeURIComponent(file)}`);
   await typeFirstCharacter(page, address);
   await saveFile(page);

@@ -37,6 +37,12 @@ export async function withBrowser<T>(profile: string, work: (page: Page) => Prom
   }
 }
 
+/** Takes a one-time link to the list of workspaces, and waits until it is there. */
+export async function signIn(page: Page, link: string): Promise<void> {
+  await page.goto(link);
+  await page.waitForSelector("a.row-name");
+}
+
 let typed = 0;
 
 /** As soon as the open file has the keyboard: types a character that is nowhere else, and waits until it can be read. */
