@@ -128,12 +128,12 @@ test("every byte of a pack's header is covered", async () => {
   );
 });
 
-test(`2000 mutations and truncations of a pack are all refused by the pack's name (SEED=${seed})`, async () => {
+test(`1000 mutations and truncations of a pack are all refused by the pack's name (SEED=${seed})`, async () => {
   const next = random(seed);
   const name = packKey(manifest.packs[0]?.id ?? "");
   const right = await objects.get(name);
   const named = /pack [0-9a-f]{32} (is damaged|at \d+ holds)/;
-  for (let attempt = 0; attempt < 2000; attempt++) {
+  for (let attempt = 0; attempt < 1000; attempt++) {
     const bytes = Buffer.from(right);
     const at = packHeaderBytes + Math.floor(next() * (right.length - packHeaderBytes));
     const kind = next();
