@@ -112,6 +112,7 @@ describe("changes", () => {
     await input.waitFor();
     await input.fill("salute");
     await page.keyboard.press("Enter");
+    await expect.poll(() => editorText(page), { timeout: 30_000 }).toContain("function salute(");
     await openFile(page, "main.ts");
     await expect.poll(() => editorText(page), { timeout: 30_000 }).toContain("salute({");
   });

@@ -81,8 +81,9 @@ test("what changed behind the page's back is not overwritten by what is typed in
   await page.keyboard.up("Control");
   await page.waitForSelector("::-p-text(The content of the file is newer)");
   expect(await workspace.files.readText(file)).toBe(changed);
-  await page.locator("::-p-text(Overwrite)").click();
-  await eventually("the text as it was typed is saved", async () => {
-    expect(await workspace.files.readText(file)).not.toContain("and a line from elsewhere");
-  });
+  await page.locator(".notifications-toasts .monaco-text-button::-p-text(Overwrite)").click();
+  await eventually(
+    "the text as it was typed is saved",
+    async () => !(await workspace.files.readText(file)).includes("and a line from elsewhere"),
+  );
 });

@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 
 // Not Playwright: it holds pages that the browser prepares before they are asked for at their first instruction.
@@ -11,7 +13,7 @@ const flags = [
   "--disable-sync",
 ];
 const viewport = { width: 1280, height: 800 };
-const patienceMs = 120_000;
+const patienceMs = 60_000;
 const lookAgainMs = 5;
 /** Nobody leaves the instant they have saved. */
 const settleMs = 500;
@@ -74,7 +76,11 @@ export async function saveFile(page: Page): Promise<void> {
 async function until(page: Page, condition: string): Promise<void> {
   const deadlineMs = performance.now() + patienceMs;
   while (!(await page.evaluate(condition).catch(() => false))) {
-    if (performance.now() > deadlineMs) throw new Error(`after ${patienceMs} ms still not: ${condition}`);
+    if (performance.now() > deadlineMs) {
+      const path = join(tmpdir(), "dormouse-page.png");
+      await page.screenshot({ path });
+      throw new Error(`after ${patienceMs} ms still not: ${condition}; ${path} shows the page`);
+    }
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
   }
 }

@@ -57,6 +57,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     settings: options.settings,
     guestUrl,
   });
+  void restored.then(() => markStep("open files back"));
   waitForRestoredTerminals();
   markStep("editor built");
   options.onVisible();
@@ -103,5 +104,4 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   });
   registerLanguages({ api, channel, folder: toEditorPath(workspace.folder) });
   await restored;
-  markStep("open files back");
 }

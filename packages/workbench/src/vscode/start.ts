@@ -15,6 +15,7 @@ import { RememberedFiles } from "../remembered-files.ts";
 import { rememberedStore } from "../remembered-store.ts";
 import { configurationDefaults, definedDefaults } from "./defaults.ts";
 import { GuestFileSystem } from "./file-system.ts";
+import { keepOpenEditors } from "./keep-editors.ts";
 import { workbenchServices } from "./services.ts";
 import { GuestTerminals } from "./terminal/backend.ts";
 import { layoutStore } from "./terminal/layout.ts";
@@ -92,6 +93,7 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
   );
   // The editor's command for it would show the explorer too, in place of the view that is open.
   files.onDidMissChanges(() => void StandaloneServices.get(IExplorerService).refresh());
+  keepOpenEditors();
   return { files, terminals, restored: whenRestored() };
 }
 
