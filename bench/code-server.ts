@@ -11,7 +11,7 @@ const cacheDir = process.env.DORMOUSE_CACHE || "/var/cache/dormouse";
 
 /** A code-server that serves a folder of this host. */
 export interface CodeServer extends AsyncDisposable {
-  /** Of its page, with the editors of the last visit. */
+  /** Of its page. */
   address: string;
   /** Of its page with the file open. */
   withFile: string;
@@ -29,7 +29,12 @@ export async function startCodeServer(options: {
   await mkdir(join(scratch, "data/User"), { recursive: true });
   await mkdir(folder);
   await writeFile(join(folder, options.fileName), options.content);
-  const settings = { "workbench.startupEditor": "none", "security.workspace.trust.enabled": false };
+  const settings = {
+    "workbench.startupEditor": "none",
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "chat.disableAIFeatures": true,
+    "security.workspace.trust.enabled": false,
+  };
   await writeFile(join(scratch, "data/User/settings.json"), JSON.stringify(settings));
   const port = await freePort();
   const child = spawn(

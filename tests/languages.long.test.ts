@@ -99,7 +99,8 @@ describe("definitions", () => {
     await openFile(page, "tool.py");
     await goToPosition(page, 8, 15);
     await page.keyboard.press("F12");
-    await tab(page, "posixpath.py").waitFor();
+    // Its source where the machine has it, or else what Pyright knows of it.
+    await tab(page, "posixpath.py").or(tab(page, "posixpath.pyi")).first().waitFor();
   });
 });
 
