@@ -9,7 +9,7 @@ import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
-import { openBrowser, saveFile, signIn, typeFirstCharacter } from "./support/prepared-page.ts";
+import { openBrowser, openPage, saveFile, signIn, typeFirstCharacter } from "./support/prepared-page.ts";
 
 const owned = disposer();
 const content = `${Array.from({ length: 20 }, (_, index) => `line ${index} of a file that is open`).join("\n")}\n`;
@@ -26,7 +26,7 @@ beforeAll(async () => {
   owned.add(() => rm(profile, { recursive: true, force: true }));
   const browser = await openBrowser(profile);
   owned.add(async () => browser.close());
-  page = await browser.newPage();
+  page = await openPage(browser);
   workspace = await Workspace.create({ connection: platform.connection, name: "prepared" });
   file = `${workspace.folder}/notes.txt`;
   address = new URL("/w/prepared", platform.url).href;

@@ -27,12 +27,18 @@ export function openBrowser(profile: string): Promise<Browser> {
   });
 }
 
+/** A new page, which may be left with something unsaved in it. */
+export async function openPage(browser: Browser): Promise<Page> {
+  const page = await browser.newPage();
+  page.on("dialog", (dialog) => void dialog.accept());
+  return page;
+}
+
 /** Runs `work` with a page of a browser of its own. */
 export async function withBrowser<T>(profile: string, work: (page: Page) => Promise<T>): Promise<T> {
   const browser = await openBrowser(profile);
   try {
-    const [page = await browser.newPage()] = await browser.pages();
-    return await work(page);
+    return await work(await openPage(browser));
   } finally {
     await browser.close();
   }
@@ -58,7 +64,9 @@ export async function typeFirstCharacter(page: Page, address: string): Promise<v
   const giveUpMs = performance.now() + patienceMs;
   // An editor may have the keyboard a moment before it takes keys; whoever sees nothing types again.
   for (;;) {
-    await page.keyboard.sendCharacter(character);
+    // What is on its way to a page as another one takes its place is never answered.
+    const sent = page.keyboard.sendCharacter(character).catch(() => {});
+    await Promise.race([sent, new Promise((resolve) => setTimeout(resolve, typeAgainMs))]);
     if (await until(page, isShown, Math.min(typeAgainMs, giveUpMs - performance.now())).catch(() => false)) return;
     if (performance.now() > giveUpMs) throw new Error(`a character that was typed was not shown in ${patienceMs} ms`);
   }
