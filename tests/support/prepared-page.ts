@@ -1,16 +1,7 @@
-import puppeteer, { type Browser, type Page } from "puppeteer-core";
-
 // Not Playwright: it holds pages that the browser prepares before they are asked for at their first instruction.
-const flags = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const viewport = { width: 1280, height: 800 };
+import puppeteer, { type Browser, type Page } from "puppeteer-core";
+import { chromiumFlags, chromiumPath, viewport } from "./chromium.ts";
+
 const patienceMs = 60_000;
 const lookAgainMs = 5;
 const typeAgainMs = 500;
@@ -20,9 +11,9 @@ const settleMs = 500;
 /** Starts Chromium with a profile that lies in a folder. */
 export function openBrowser(profile: string): Promise<Browser> {
   return puppeteer.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: chromiumPath,
     userDataDir: profile,
-    args: flags,
+    args: chromiumFlags,
     defaultViewport: viewport,
   });
 }

@@ -1,17 +1,6 @@
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
+import { chromiumFlags, chromiumPath, viewport } from "./chromium.ts";
 import { eventually } from "./eventually.ts";
-
-/** What Debian's Chromium needs to run as root, without a screen and without asking anybody anything. */
-const chromiumFlags = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 /** What VS Code itself leaves unhandled; none of it is seen by people. */
 const upstreamProblems = [
@@ -28,14 +17,12 @@ export const patienceMs = 60_000;
 
 /** Starts Chromium with an empty profile. `CHROMIUM` names another binary. */
 export function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: chromiumFlags });
+  return chromium.launch({ executablePath: chromiumPath, args: chromiumFlags });
 }
-
-const viewport = { width: 1280, height: 800 };
 
 /** Starts Chromium with a profile in a folder: what it has loaded and compiled is there for the next page. */
 export function launchProfile(folder: string): Promise<BrowserContext> {
-  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  const executablePath = chromiumPath;
   return chromium.launchPersistentContext(folder, { executablePath, args: chromiumFlags, viewport });
 }
 

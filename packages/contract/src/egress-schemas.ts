@@ -52,6 +52,14 @@ export const egressRefusal = z.object({
 });
 export type EgressRefusal = z.infer<typeof egressRefusal>;
 
+/** What was tried, for people: `name:port`, with the protocol unless it is TCP. */
+export function placeOfRefusal({ name, address, port, protocol }: EgressRefusal): string {
+  // A question is about a name, whichever port would have come after it.
+  if (protocol === "dns") return name ?? "a name";
+  const where = `${name ?? address}:${port}`;
+  return protocol === "tcp" ? where : `${where} (${protocol})`;
+}
+
 /** How much was refused in an hour, whatever it was. */
 export const egressHour = z.object({
   /** When the hour began. */

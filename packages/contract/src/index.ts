@@ -1,5 +1,6 @@
 export { type ApiContract, apiContract } from "./api.ts";
 export * from "./api-schemas.ts";
+export { browserStorage } from "./browser-storage.ts";
 export * from "./debug-schemas.ts";
 export * from "./egress-schemas.ts";
 export { convertRpcErrors, fromErrorBody, fromRpcError, toErrorBody, toRpcError } from "./errors.ts";

@@ -1,15 +1,14 @@
+import { browserStorage } from "@dormouse/contract";
 import { createStore, del, get, set, update } from "idb-keyval";
 import type { RememberedFile, RememberedStore } from "./remembered-files.ts";
 
-/** The console removes this database when somebody signs out. */
-const databaseName = "dormouse-remembered-files";
 /** Of how many workspaces something is kept; those opened last. */
 const maxWorkspaces = 10;
 const orderKey = "order";
 
 /** What is remembered of a workspace's files, in this browser. */
 export function rememberedStore(workspaceId: string): RememberedStore {
-  const store = createStore(databaseName, "workspaces");
+  const store = createStore(browserStorage.rememberedFiles, "workspaces");
   return {
     load: async () => (await get<[string, RememberedFile][]>(workspaceId, store)) ?? [],
     async save(files) {

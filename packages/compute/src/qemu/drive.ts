@@ -191,8 +191,8 @@ export class QemuDrive {
   }
 
   /**
-   * Merges confirmed layers into those below as long as these are this machine's alone. A capture that begins meanwhile puts an end to
-   * it, which is no failure: the next time goes on with it.
+   * Merges confirmed layers into those below as long as these are this machine's alone. A capture that begins meanwhile
+   * puts an end to it, which is no failure: the next time goes on with it.
    */
   async merge(signal?: AbortSignal): Promise<void> {
     if (this.#merging) return;

@@ -1,4 +1,4 @@
-import type { Account } from "@dormouse/contract";
+import { type Account, browserStorage } from "@dormouse/contract";
 import { useEffect, useState } from "preact/hooks";
 import { api, post } from "../api.ts";
 import { PasswordDialog } from "./password-dialog.tsx";
@@ -19,7 +19,7 @@ export function AccountMenu() {
     // Whether or not the server heard it, the way back in is the sign-in page.
     await post("/api/auth/sign-out", {}).catch(() => undefined);
     // What the editor remembers of files is for whoever was signed in.
-    indexedDB.deleteDatabase("dormouse-remembered-files");
+    indexedDB.deleteDatabase(browserStorage.rememberedFiles);
     location.assign("/signin");
   };
 

@@ -1,4 +1,10 @@
-import type { EgressLog, EgressMode, EgressRefusal, Workspace, WorkspaceEgress } from "@dormouse/contract";
+import {
+  type EgressLog,
+  type EgressMode,
+  placeOfRefusal,
+  type Workspace,
+  type WorkspaceEgress,
+} from "@dormouse/contract";
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { api, messageOf } from "../api.ts";
 import { Dialog } from "../dialog.tsx";
@@ -174,7 +180,7 @@ function Refusals(props: { log: EgressLog; onAllow: (rule: string) => void }) {
         {refusals.map((refusal) => (
           <li key={`${refusal.name} ${refusal.address} ${refusal.protocol} ${refusal.port}`}>
             <div>
-              <code>{placeOf(refusal)}</code>
+              <code>{placeOfRefusal(refusal)}</code>
               <p class="muted small">
                 {refusal.count === 1 ? "once" : `${refusal.count} times`}, {relativeTime(refusal.lastAt, nowMs)}:{" "}
                 {refusal.reason}
@@ -190,11 +196,4 @@ function Refusals(props: { log: EgressLog; onAllow: (rule: string) => void }) {
       </ul>
     </section>
   );
-}
-
-function placeOf({ name, address, port, protocol }: EgressRefusal): string {
-  // A question is about a name, whichever port would have come after it.
-  if (protocol === "dns") return name ?? "a name";
-  const where = `${name ?? address}:${port}`;
-  return protocol === "tcp" ? where : `${where} (${protocol})`;
 }

@@ -1,15 +1,12 @@
-import type { Workspace } from "@dormouse/contract";
+import { browserStorage, type Workspace } from "@dormouse/contract";
 import { useEffect } from "preact/hooks";
-
-/** Where the editor's page keeps the name of the workspace that was opened last in this browser. */
-const lastOpenedKey = "dormouse.lastOpened";
 
 /**
  * Lets the browser build the editor's page before it is asked for: at once that of the workspace that will most likely be
  * opened next, others when the pointer rests on their link. Nothing wakes by it; browsers that cannot do it do nothing.
  */
 export function usePrerendering(workspaces: readonly Workspace[] | undefined): void {
-  const name = workspaces && likelyNext(workspaces, localStorage.getItem(lastOpenedKey));
+  const name = workspaces && likelyNext(workspaces, localStorage.getItem(browserStorage.lastOpened));
   useEffect(() => {
     if (name === undefined || !HTMLScriptElement.supports?.("speculationrules")) return;
     const rules = document.createElement("script");

@@ -1,5 +1,5 @@
 import { DormouseError } from "@dormouse/base";
-import type { EgressRefusal, Workspace } from "@dormouse/contract";
+import { type EgressRefusal, placeOfRefusal, type Workspace } from "@dormouse/contract";
 import type * as vscode from "vscode";
 import type { Api as RestApi } from "../api.ts";
 import type { Channel } from "../channel/channel.ts";
@@ -51,7 +51,7 @@ export function registerEgress(options: EgressOptions): vscode.Disposable {
     asked.add(rule);
     open++;
     try {
-      const told = `A program tried to reach ${placeOf(refusal)}, and was refused: ${refusal.reason}.`;
+      const told = `A program tried to reach ${placeOfRefusal(refusal)}, and was refused: ${refusal.reason}.`;
       const chosen = await api.window.showWarningMessage(told, "Allow", "Show All");
       if (chosen === "Allow") await allow([rule]);
       if (chosen === "Show All") await api.commands.executeCommand("dormouse.showEgress");
@@ -77,7 +77,7 @@ export function registerEgress(options: EgressOptions): vscode.Disposable {
       return;
     }
     const items = refusals.map((refusal) => ({
-      label: placeOf(refusal),
+      label: placeOfRefusal(refusal),
       description: `${refusal.count} times, last at ${new Date(refusal.lastAt).toLocaleTimeString()}`,
       detail: refusal.rule === null ? `${refusal.reason}; no rule would allow it` : refusal.reason,
       rule: refusal.rule,
@@ -109,11 +109,4 @@ export function registerEgress(options: EgressOptions): vscode.Disposable {
     new api.Disposable(() => leaving.abort()),
     api.commands.registerCommand("dormouse.showEgress", () => told("Egress", showAll)),
   );
-}
-
-function placeOf({ name, address, port, protocol }: EgressRefusal): string {
-  // A question is about a name, whichever port would have come after it.
-  if (protocol === "dns") return name ?? "a name";
-  const where = `${name ?? address}:${port}`;
-  return protocol === "tcp" ? where : `${where} (${protocol})`;
 }

@@ -1,13 +1,11 @@
 import { DormouseError } from "@dormouse/base";
+import { browserStorage } from "@dormouse/contract";
 import { parseAddress } from "../address.ts";
 import { type Api, connectApi } from "../api.ts";
 import { type BootScreen, showBootScreen } from "./boot-screen.ts";
 import { hasRun, untilRunning } from "./readiness.ts";
 import { whenShown } from "./shown.ts";
 import { markStep, traceFirstKey } from "./trace.ts";
-
-/** The console prepares the page of the workspace whose name is kept here. */
-const lastOpenedKey = "dormouse.lastOpened";
 
 /** Opens the workspace that the page's address names. Whatever stands in the way is shown with what can be done. */
 export async function openPage(): Promise<void> {
@@ -40,7 +38,7 @@ export async function openPage(): Promise<void> {
     const workspace = hasRun(found) ? found : await running;
     void running.then(() => {
       markStep("machine runs");
-      localStorage.setItem(lastOpenedKey, workspace.name);
+      localStorage.setItem(browserStorage.lastOpened, workspace.name);
     });
     screen.progress(workspace.name, "Loading the editor");
     const { openWorkbench } = await editor;
