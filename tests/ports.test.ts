@@ -14,7 +14,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { forwardPort } from "../packages/cli/src/ports/forward.ts";
 import { createSignInLink } from "../packages/control/src/accounts/sign-in-links.ts";
 import { openDatabase } from "../packages/control/src/database/open.ts";
-import { members, organizations, users } from "../packages/control/src/database/schema.ts";
+import { users } from "../packages/control/src/database/schema.ts";
 import {
   startTestPlatform,
   startTestPostgres,
@@ -59,8 +59,8 @@ beforeAll(async () => {
   resources.add(async () => gateway[Symbol.asyncDispose]());
   gatewayUrl = gateway.url;
   port = await listen(userServer());
-  await call("POST", "/workspaces", { name: "w" });
   await makePeople();
+  await call("POST", "/workspaces", { name: "w", organisation: "one" });
   link = await newLink();
 });
 afterAll(async () => resources[Symbol.asyncDispose]());
@@ -137,7 +137,7 @@ const eventually = (status: number, ask: () => Promise<Answer>) =>
   );
 const at = (path: string, which = port) => `http://${which}--w.${platformHost}${path}`;
 
-/** The owner has an organisation with a colleague; a stranger has another one. */
+/** The owner has an organisation with a colleague, and another one with a stranger. */
 async function makePeople(): Promise<void> {
   const database = await openDatabase({ url: platform.config.databaseUrl, log: testLog });
   const { db } = database;
@@ -146,15 +146,6 @@ async function makePeople(): Promise<void> {
   for (const name of ["colleague", "stranger"] as const) {
     await db.insert(users).values({ id: ids[name], name, email: `${name}@x.test` });
   }
-  await db.insert(organizations).values([
-    { id: "o1", name: "one", slug: "one" },
-    { id: "o2", name: "two", slug: "two" },
-  ]);
-  await db.insert(members).values([
-    { id: "m1", organizationId: "o1", userId: ids.owner },
-    { id: "m2", organizationId: "o1", userId: ids.colleague },
-    { id: "m3", organizationId: "o2", userId: ids.stranger },
-  ]);
   const signIn = async (name: keyof typeof ids) => {
     const browser = new PortBrowser(gatewayUrl);
     const { url } = await createSignInLink(db, { userId: ids[name], publicUrl: platform.config.publicUrl });
@@ -177,6 +168,18 @@ async function makePeople(): Promise<void> {
   const [owner, colleague, stranger] = [await signIn("owner"), await signIn("colleague"), await signIn("stranger")];
   browsers = { owner, colleague, stranger, nobody: new PortBrowser(gatewayUrl) };
   keys = { owner: await keyOf(owner), colleague: await keyOf(colleague), stranger: await keyOf(stranger) };
+  for (const [name, who] of [
+    ["one", "colleague"],
+    ["two", "stranger"],
+  ] as const) {
+    await call("POST", "/organisations", { name });
+    const { url } = await call("POST", `/organisations/${name}/invitations`, {});
+    const token = new URL(String(url)).hash.slice("#token=".length);
+    const headers = { authorization: `Bearer ${keys[who]}` };
+    expect(await platform.call("POST", "/api/organisations/join", { body: { token }, headers })).toMatchObject({
+      ...{ status: 200, body: { name, role: "member" } },
+    });
+  }
   await database[Symbol.asyncDispose]();
 }
 

@@ -245,6 +245,7 @@ function create(body: Partial<CreateWorkspace>, workspaces: Map<string, Workspac
     id,
     name,
     owner: "ada",
+    organisation: "personal",
     state: isBroken ? "failed" : "running",
     reason: isBroken ? "the machine did not answer" : null,
     template,

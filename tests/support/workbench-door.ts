@@ -184,6 +184,7 @@ function workspaceAt(folder: string): Workspace {
     id: "ws-0123456789abcdefghjk",
     name: "calm-otter",
     owner: "user-1",
+    organisation: "personal",
     state: "running",
     reason: null,
     template: "base",

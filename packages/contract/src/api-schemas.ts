@@ -3,6 +3,7 @@ import { egressRefusal } from "./egress-schemas.ts";
 import { environment, execOptions, guestPath } from "./guest-schemas.ts";
 import { resources, snapshotInfo, snapshotRef } from "./host-schemas.ts";
 import { limits } from "./limits.ts";
+import { organisationRef } from "./organisation-schemas.ts";
 
 export const workspaceName = z
   .string()
@@ -68,6 +69,8 @@ export const workspace = z.object({
   id: z.string(),
   name: workspaceName,
   owner: z.string(),
+  /** Its name; `personal` for a person's own. */
+  organisation: z.string(),
   state: workspaceState,
   /** One line; why it failed, or what it waits for. */
   reason: z.string().nullable(),
@@ -178,6 +181,8 @@ export type FeatureLock = z.infer<typeof featureLock>;
 export const createWorkspace = z.object({
   /** Default: after the repository, or two words. */
   name: workspaceName.optional(),
+  /** Whose it is, by name or id. Default: the person's own organisation. */
+  organisation: organisationRef.optional(),
   template: z.string().min(1).max(128).default("base"),
   /** A git URL (https, http, ssh, git). Local paths are brought by the CLI. */
   repository: z.string().min(1).max(4096).optional(),
@@ -317,12 +322,16 @@ export const createPrebuild = z.object({
   ref: z.string().min(1).max(255).optional(),
   /** Which of its definitions; default: the usual one. */
   devcontainer: z.string().min(1).max(255).optional(),
+  /** Whose workspaces start from it, by name or id. Default: the person's own organisation. */
+  organisation: organisationRef.optional(),
 });
 export type CreatePrebuild = z.input<typeof createPrebuild>;
 
 /** A repository whose workspaces are set up ahead. */
 export const prebuild = z.object({
   id: z.string(),
+  /** Its name; `personal` for a person's own. */
+  organisation: z.string(),
   repository: z.string(),
   ref: z.string().nullable(),
   devcontainer: z.string().nullable(),
@@ -365,10 +374,10 @@ export type Account = z.infer<typeof account>;
 
 const share = z.object({ used: z.number(), /** Null: as much as there is. */ limit: z.number().nullable() });
 
-/** What somebody has of what they may have. */
+/** What somebody, or all of an organisation, has of what they may have. */
 export const allowance = z.object({
   workspaces: share,
-  /** What the snapshots of all their workspaces take in the store. */
+  /** What the snapshots of all these workspaces take in the store. */
   snapshotBytes: share,
 });
 export type Allowance = z.infer<typeof allowance>;

@@ -4,6 +4,7 @@ import * as s from "./api-schemas.ts";
 import * as e from "./egress-schemas.ts";
 import { execResult } from "./guest-schemas.ts";
 import { hostCapacity } from "./host-schemas.ts";
+import * as o from "./organisation-schemas.ts";
 import * as p from "./ports.ts";
 
 const ref = z.object({ workspace: s.workspaceRef });
@@ -21,8 +22,15 @@ const workspaces = {
     .input(s.createWorkspace)
     .output(s.workspace),
   list: oc
-    .route({ method: "GET", path: "/workspaces", summary: "List workspaces", tags: ["Workspaces"] })
-    .input(empty)
+    .route({
+      method: "GET",
+      path: "/workspaces",
+      summary: "List workspaces",
+      description:
+        "Your own; with `organisation` those in it, for its owners and admins everybody's. They can hibernate and delete those too, but not open them.",
+      tags: ["Workspaces"],
+    })
+    .input(z.object({ organisation: o.organisationRef.optional() }))
     .output(z.object({ workspaces: z.array(s.workspace) })),
   get: oc
     .route({ method: "GET", path: "/workspaces/{workspace}", summary: "Get a workspace", tags: ["Workspaces"] })
@@ -376,7 +384,7 @@ const me = {
   quota: oc
     .route({ method: "GET", path: "/me/quota", summary: "What I have of what I may have", tags: ["Account"] })
     .input(empty)
-    .output(s.allowance),
+    .output(s.allowance.extend({ organisations: z.array(s.allowance.extend({ name: z.string() })) })),
   settings: oc
     .route({ method: "GET", path: "/me/settings", summary: "The editor's settings", tags: ["Account"] })
     .input(empty)
@@ -476,7 +484,7 @@ const egress = {
     .route({
       method: "GET",
       path: "/egress",
-      summary: "What the installation, a template or a repository says of egress",
+      summary: "What the installation, an organisation, a template or a repository says of egress",
       tags: ["Egress"],
     })
     .input(e.egressScope)
@@ -485,12 +493,155 @@ const egress = {
     .route({
       method: "PUT",
       path: "/egress",
-      summary: "Replace what the installation, a template or a repository says of egress",
-      description: "For the administrator. Takes effect at once for all workspaces that it is about.",
+      summary: "Replace what the installation, an organisation, a template or a repository says of egress",
+      description:
+        "For the administrator; an organisation's for its owners and admins. What is beyond a cap is not allowed, whatever layers below say. Takes effect at once for all workspaces that it is about.",
       tags: ["Egress"],
     })
     .input(e.egressScope.extend({ layer: e.egressLayer }))
     .output(e.egressLayer),
+};
+
+const orgRef = z.object({ organisation: o.organisationRef });
+
+const organisations = {
+  list: oc
+    .route({ method: "GET", path: "/organisations", summary: "List my organisations", tags: ["Organisations"] })
+    .input(empty)
+    .output(z.object({ organisations: z.array(o.organisation) })),
+  create: oc
+    .route({
+      method: "POST",
+      path: "/organisations",
+      summary: "Create an organisation; whoever does is its owner",
+      tags: ["Organisations"],
+      successStatus: 201,
+    })
+    .input(z.object({ name: o.organisationName }))
+    .output(o.organisation),
+  get: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}",
+      summary: "Get an organisation",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(o.organisation),
+  rename: oc
+    .route({
+      method: "PATCH",
+      path: "/organisations/{organisation}",
+      summary: "Rename an organisation",
+      tags: ["Organisations"],
+    })
+    .input(orgRef.extend({ name: o.organisationName }))
+    .output(o.organisation),
+  delete: oc
+    .route({
+      method: "DELETE",
+      path: "/organisations/{organisation}",
+      summary: "Delete an organisation that has no workspaces, templates and prebuilds; for its owners",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(empty),
+  members: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}/members",
+      summary: "Who is in an organisation",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(z.object({ members: z.array(o.organisationMember) })),
+  setRole: oc
+    .route({
+      method: "PATCH",
+      path: "/organisations/{organisation}/members/{member}",
+      summary: "Make a member an owner, an admin or a member",
+      description: "By id or e-mail address. Only owners make or unmake owners; one owner stays.",
+      tags: ["Organisations"],
+    })
+    .input(orgRef.extend({ member: o.memberRef, role: o.organisationRole }))
+    .output(o.organisationMember),
+  removeMember: oc
+    .route({
+      method: "DELETE",
+      path: "/organisations/{organisation}/members/{member}",
+      summary: "Remove somebody from an organisation, or leave it",
+      description:
+        "Their workspaces stay in it, asleep, for its owners and admins to delete; they can be opened by nobody. Their prebuilds go.",
+      tags: ["Organisations"],
+    })
+    .input(orgRef.extend({ member: o.memberRef }))
+    .output(empty),
+  invite: oc
+    .route({
+      method: "POST",
+      path: "/organisations/{organisation}/invitations",
+      summary: "Make a link by which one person can join, once; it is shown once",
+      description: "The token stands in the link's fragment. Who has no account makes one there.",
+      tags: ["Organisations"],
+      successStatus: 201,
+    })
+    .input(orgRef.extend(o.createInvitation.shape))
+    .output(o.invitation.extend({ url: z.string() })),
+  invitations: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}/invitations",
+      summary: "Invitations that were neither used nor have expired",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(z.object({ invitations: z.array(o.invitation) })),
+  revokeInvitation: oc
+    .route({
+      method: "DELETE",
+      path: "/organisations/{organisation}/invitations/{id}",
+      summary: "Revoke an invitation",
+      tags: ["Organisations"],
+    })
+    .input(orgRef.extend({ id: z.string().min(1).max(128) }))
+    .output(empty),
+  join: oc
+    .route({
+      method: "POST",
+      path: "/organisations/join",
+      summary: "Join an organisation with the token of an invitation",
+      tags: ["Organisations"],
+    })
+    .input(z.object({ token: z.string().min(1).max(200) }))
+    .output(o.organisation),
+  quota: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}/quota",
+      summary: "What an organisation has of what it may have",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(s.allowance),
+  setQuota: oc
+    .route({
+      method: "PATCH",
+      path: "/organisations/{organisation}/quota",
+      summary: "Set what an organisation may have in all; null: as much as there is",
+      description: "For the administrator, of any organisation.",
+      tags: ["Organisations"],
+    })
+    .input(orgRef.extend(o.organisationQuota.partial().shape))
+    .output(s.allowance),
+  usage: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}/usage",
+      summary: "What people have used in an organisation, in the last 30 days; for its owners and admins",
+      tags: ["Organisations"],
+    })
+    .input(orgRef)
+    .output(z.object({ people: z.array(o.memberUsage) })),
 };
 
 const hosts = {
@@ -508,7 +659,19 @@ const hosts = {
  * port) on to the workspace's agent.
  * Signing in: `POST /api/auth/sign-in/link` with `{ token }` (from the fragment of a one-time
  * link) or `POST /api/auth/sign-in/email` with `{ email, password }` set the session cookie,
- * `POST /api/auth/sign-out` ends it.
+ * `POST /api/auth/sign-out` ends it. `POST /api/auth/invitation` with `{ token }` says what an invitation is to, and
+ * `POST /api/auth/sign-up/invitation` with `{ token, name, email, password }` makes an account, joins and signs in.
  */
-export const apiContract = { workspaces, ports, snapshots, templates, prebuilds, egress, apiKeys, me, hosts };
+export const apiContract = {
+  workspaces,
+  ports,
+  snapshots,
+  templates,
+  prebuilds,
+  egress,
+  organisations,
+  apiKeys,
+  me,
+  hosts,
+};
 export type ApiContract = typeof apiContract;

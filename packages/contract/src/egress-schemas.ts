@@ -106,6 +106,7 @@ export const workspaceEgress = z.object({
   policy: egressPolicy,
   layers: z.object({
     installation: egressLayer,
+    organisation: egressLayer,
     template: egressLayer,
     repository: egressLayer,
     workspace: egressLayer,
@@ -117,8 +118,11 @@ export const workspaceEgress = z.object({
 });
 export type WorkspaceEgress = z.infer<typeof workspaceEgress>;
 
-/** Whose layer it is: that of the installation (no name), of a template by its name, or of a repository by its address. */
+/**
+ * Whose layer it is: that of the installation (no name), of an organisation by its name or id, of a template by its name, or of a
+ * repository by its address.
+ */
 export const egressScope = z.object({
-  scope: z.enum(["installation", "template", "repository"]),
+  scope: z.enum(["installation", "organisation", "template", "repository"]),
   name: z.string().min(1).max(4096).optional(),
 });

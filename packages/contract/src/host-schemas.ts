@@ -85,8 +85,13 @@ export const templateInfo = z.object({
 });
 export type TemplateInfo = z.infer<typeof templateInfo>;
 
+/** Whose key seals a machine's snapshots: an organisation's id. */
+export const organisationId = z.string().regex(/^[a-z0-9][a-z0-9-]{0,47}$/, "must be an id");
+
 export const createMachine = z.object({
   workspaceId: z.string(),
+  /** Default: nobody's, such as a builder's, whose snapshots all may start from. */
+  organisationId: organisationId.optional(),
   generation: z.number().int(),
   template: z.string(),
   hostname: z.string(),

@@ -34,6 +34,8 @@ export const hostContract = {
         machineRef.extend({
           env: s.createMachine.shape.env,
           snapshotId: z.string().optional(),
+          /** As of `create`; default: as before. */
+          organisationId: s.organisationId.optional(),
           /** What may leave it from now on; default: as before. */
           egress: e.egressPolicy.optional(),
         }),

@@ -11,5 +11,6 @@ export * from "./host-schemas.ts";
 export { type InternalContract, internalContract } from "./internal.ts";
 export * from "./language-schemas.ts";
 export { limits } from "./limits.ts";
+export * from "./organisation-schemas.ts";
 export { checkOrigin, type OriginHeaders } from "./origin.ts";
 export * from "./ports.ts";

@@ -58,4 +58,14 @@ export const limits = {
   egressRuleLength: 300,
   /** Of one list of one layer; a host takes a few thousand in all. */
   egressRules: 2000,
+  /** As a workspace's. */
+  organisationNameLength: 63,
+  /** That one person is an owner of: whoever wants more has found another use for them. */
+  organisationsOfOwner: 100,
+  /** One page shows them. */
+  organisationMembers: 1000,
+  /** Open ones of an organisation: each is a way in. */
+  invitations: 100,
+  /** A way in that should last longer is better made anew. */
+  invitationSeconds: 30 * 24 * 3600,
 } as const;

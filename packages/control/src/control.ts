@@ -32,6 +32,9 @@ import { egressService } from "./egress/service.ts";
 import { egressStore } from "./egress/store.ts";
 import { watchEgress } from "./egress/watch.ts";
 import { connectHost, remote } from "./host/client.ts";
+import { organisationService } from "./organisations/service.ts";
+import { organisationStore } from "./organisations/store.ts";
+import { organisationUsage } from "./organisations/usage.ts";
 import { createPortAddresses } from "./ports/addresses.ts";
 import { createPortGate } from "./ports/gate.ts";
 import { createPortService } from "./ports/service.ts";
@@ -85,7 +88,8 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
 
   const secret = await secretFile(join(config.dataDir, "session-secret"));
   const publicUrl = config.publicUrl.replace(/\/+$/, "");
-  const auth = createAuth({ db, secret, publicUrl, log });
+  const organisationRows = organisationStore(db);
+  const auth = createAuth({ db, organisations: organisationRows, secret, publicUrl, log });
   const apiKeys = createApiKeys(db);
   const people = createPeople(db, auth);
   const personalSetups = createPersonalSetups(db);
@@ -129,24 +133,36 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     log,
   });
   const templates = templateCatalogue(host, bakedTemplates);
-  const quota = createQuota(config.quota, { store, sightings });
+  const quota = createQuota(config.quota, { store, organisations: organisationRows, sightings });
   const prebuildRows = prebuildStore(db);
   const workspaces = workspaceService({
     ...{ store, engine, definitions, logs, policies, host, changes, templates, quota, view, log },
     findPrebuild: prebuildFinder({ store: prebuildRows, templates: bakedTemplates }),
+    organisations: organisationRows,
     addresses: createPortAddresses(db),
   });
   const portPolicy = { scheme: new URL(publicUrl).protocol, domain: portsDomain, maxVisibility };
   const portRows = portStore(db);
   const ports = createPortService({ store: portRows, workspaces, host, policy: portPolicy });
-  const gate = createPortGate({ store: portRows, rows: store, workspaces, authenticator, policy: portPolicy });
-  const baker = templateBaker({ store: bakedTemplates, host, workspaces, log });
+  const gate = createPortGate({
+    ...{ store: portRows, rows: store, workspaces, authenticator, organisations: organisationRows, policy: portPolicy },
+  });
+  const baker = templateBaker({ store: bakedTemplates, host, workspaces, organisations: organisationRows, log });
   const prebuilds = prebuildService({
-    ...{ store: prebuildRows, templates: bakedTemplates, baker, logs },
+    ...{ store: prebuildRows, templates: bakedTemplates, baker, organisations: organisationRows, logs },
     secret: await secretFile(join(config.dataDir, "prebuild-hook-secret")),
   });
   const egress = egressService({
-    ...{ store: layers, policies, workspaces: store, host, administratorId: administrator.id, log },
+    ...{ store: layers, policies, workspaces: store, organisations: organisationRows, host },
+    ...{ administratorId: administrator.id, log },
+  });
+  const organisations = organisationService({
+    ...{ store: organisationRows, quota, publicUrl, administratorId: administrator.id, log },
+    usage: organisationUsage(db, { store, sightings }),
+    async onLeave(organisationId, userId) {
+      await workspaces.suspend(organisationId, userId);
+      await prebuilds.withdraw(organisationId, userId);
+    },
   });
   const isOurs = await isDatabaseOfFolder(db, config.dataDir);
   if (!isOurs) log.error("this database belongs to another installation; machines it does not know are kept");
@@ -154,7 +170,8 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
     router: apiRouter({
-      ...{ workspaces, ports, templates, baker, prebuilds, egress, apiKeys, people, personalSetups, quota, capacity },
+      ...{ workspaces, ports, templates, baker, prebuilds, egress, organisations },
+      ...{ apiKeys, people, personalSetups, quota, capacity },
     }),
     auth,
     authenticator,

@@ -1,12 +1,14 @@
 import type { Logger } from "@dormouse/base";
 import { betterAuth } from "better-auth";
 import { drizzleAdapter } from "better-auth/adapters/drizzle";
-import { organization } from "better-auth/plugins/organization";
 import type { Database } from "../database/open.ts";
 import * as schema from "../database/schema.ts";
+import type { OrganisationStore } from "../organisations/store.ts";
+import { invitationEndpoints } from "./invitations.ts";
+import { passwordLength } from "./password-length.ts";
 import { signInLinkEndpoint } from "./sign-in-links.ts";
 
-/** Sessions, passwords and organisations, under `/api/auth`. */
+/** Sessions and passwords, under `/api/auth`. */
 export type Auth = ReturnType<typeof createAuth>;
 
 /** Where {@link Auth} answers. */
@@ -15,12 +17,15 @@ export const authPath = "/api/auth";
 const sessionSeconds = 30 * 24 * 3600;
 const sessionRenewSeconds = 24 * 3600;
 
-/** Passwords have at least this many characters. */
-export const passwordLength = { minimum: 10, maximum: 128 };
-
 /** Makes {@link Auth} on the database. `secret` signs the cookies: sessions end when it changes. */
-export function createAuth(options: { db: Database; secret: string; publicUrl: string; log: Logger }) {
-  const { db, secret, publicUrl, log } = options;
+export function createAuth(options: {
+  db: Database;
+  organisations: Pick<OrganisationStore, "invitationOf" | "join">;
+  secret: string;
+  publicUrl: string;
+  log: Logger;
+}) {
+  const { db, organisations, secret, publicUrl, log } = options;
   return betterAuth({
     appName: "Dormouse",
     baseURL: publicUrl,
@@ -33,20 +38,17 @@ export function createAuth(options: { db: Database; secret: string; publicUrl: s
         session: schema.sessions,
         account: schema.accounts,
         verification: schema.verifications,
-        organization: schema.organizations,
-        member: schema.members,
-        invitation: schema.invitations,
       },
     }),
     emailAndPassword: {
       enabled: true,
-      // Accounts are made by the platform, not by whoever finds the page.
+      // Accounts are made by the platform and by invitations, not by whoever finds the page.
       disableSignUp: true,
       minPasswordLength: passwordLength.minimum,
       maxPasswordLength: passwordLength.maximum,
     },
     session: { expiresIn: sessionSeconds, updateAge: sessionRenewSeconds },
-    plugins: [organization(), signInLinkEndpoint(db)],
+    plugins: [signInLinkEndpoint(db), invitationEndpoints(organisations)],
     // The server has compared Origin with the address that was asked for before it comes here, and the address
     // may be any under which the platform is reached.
     trustedOrigins: (request) => [request?.headers.get("origin") ?? publicUrl],
@@ -55,7 +57,11 @@ export function createAuth(options: { db: Database; secret: string; publicUrl: s
       storage: "memory",
       window: 60,
       max: 600,
-      customRules: { "/sign-in/*": { window: 60, max: 10 } },
+      customRules: {
+        "/sign-in/*": { window: 60, max: 10 },
+        "/sign-up/*": { window: 60, max: 10 },
+        "/invitation": { window: 60, max: 30 },
+      },
     },
     advanced: {
       cookiePrefix: "dormouse",

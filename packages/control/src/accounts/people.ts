@@ -3,7 +3,8 @@ import type { Account, UserSettings } from "@dormouse/contract";
 import { eq } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
 import { userSettings, users } from "../database/schema.ts";
-import { type Auth, passwordLength } from "./auth.ts";
+import type { Auth } from "./auth.ts";
+import { passwordLength } from "./password-length.ts";
 
 /** People's own records. */
 export interface People {

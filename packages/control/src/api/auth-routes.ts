@@ -4,8 +4,10 @@ import { type Auth, authPath } from "../accounts/auth.ts";
 import { readBody, respondError } from "./respond.ts";
 
 /** What of better-auth is offered: what the product uses, and nothing that it does not know about. */
-const offered = ["/sign-in/email", "/sign-in/link", "/sign-out", "/get-session", "/list-sessions", "/revoke-session"];
-const offeredFolders = ["/organization/"];
+const offered = [
+  ...["/sign-in/email", "/sign-in/link", "/invitation", "/sign-up/invitation"],
+  ...["/sign-out", "/get-session", "/list-sessions", "/revoke-session"],
+];
 
 const maxBodyBytes = 64 * 1024;
 
@@ -30,7 +32,7 @@ export async function handleAuth(options: {
   const { request, response, auth, onChange } = options;
   const url = new URL(request.url ?? "/", "http://control");
   const path = url.pathname.slice(authPath.length);
-  if (!offered.includes(path) && !offeredFolders.some((folder) => path.startsWith(folder))) {
+  if (!offered.includes(path)) {
     throw new DormouseError("not_found", `there is no ${request.method} ${url.pathname}; see /api/reference`);
   }
   const hasBody = request.method !== "GET" && request.method !== "HEAD";

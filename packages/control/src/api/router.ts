@@ -5,6 +5,7 @@ import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
 import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { EgressService } from "../egress/service.ts";
+import type { OrganisationService } from "../organisations/service.ts";
 import type { PortService } from "../ports/service.ts";
 import type { PrebuildService } from "../prebuilds/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
@@ -20,6 +21,7 @@ export interface ApiServices {
   baker: TemplateBaker;
   prebuilds: PrebuildService;
   egress: EgressService;
+  organisations: OrganisationService;
   apiKeys: ApiKeys;
   people: People;
   personalSetups: PersonalSetups;
@@ -35,6 +37,7 @@ export function apiRouter({
   baker,
   prebuilds,
   egress,
+  organisations,
   apiKeys,
   people,
   personalSetups,
@@ -44,11 +47,13 @@ export function apiRouter({
   const api = implement(apiContract)
     .$context<{ actor: Actor }>()
     .use(({ next }) => convertRpcErrors(() => next()));
-  const { workspaces: w, apiKeys: k, egress: e, me } = api;
+  const { workspaces: w, organisations: o, apiKeys: k, egress: e, me } = api;
   return api.router({
     workspaces: {
       create: w.create.handler(({ context, input, signal }) => workspaces.create(context.actor, input, signal)),
-      list: w.list.handler(async ({ context }) => ({ workspaces: await workspaces.list(context.actor) })),
+      list: w.list.handler(async ({ context, input }) => ({
+        workspaces: await workspaces.list(context.actor, input.organisation),
+      })),
       get: w.get.handler(({ context, input }) => workspaces.get(context.actor, input.workspace)),
       update: w.update.handler(({ context, input: { workspace, ...patch } }) =>
         workspaces.update(context.actor, workspace, patch),
@@ -120,8 +125,12 @@ export function apiRouter({
       }),
     },
     templates: {
-      list: api.templates.list.handler(async () => ({ templates: await templates.list() })),
-      get: api.templates.get.handler(async ({ input }) => ({ versions: await templates.versions(input.template) })),
+      list: api.templates.list.handler(async ({ context }) => ({
+        templates: await templates.list(context.actor.userId),
+      })),
+      get: api.templates.get.handler(async ({ context, input }) => ({
+        versions: await templates.versions(context.actor.userId, input.template),
+      })),
       create: api.templates.create.handler(({ context, input }) => baker.bake(context.actor, input)),
       delete: api.templates.delete.handler(async ({ context, input }) => {
         await baker.remove(context.actor, input.template);
@@ -154,10 +163,50 @@ export function apiRouter({
       test: e.test.handler(({ context, input: { workspace, ...attempt } }) =>
         egress.test(context.actor, workspace, attempt),
       ),
-      layer: e.layer.handler(({ input }) => egress.layer(input)),
+      layer: e.layer.handler(({ context, input }) => egress.layer(context.actor, input)),
       setLayer: e.setLayer.handler(({ context, input: { layer, ...scope } }) =>
         egress.setLayer(context.actor, scope, layer),
       ),
+    },
+    organisations: {
+      list: o.list.handler(async ({ context }) => ({ organisations: await organisations.list(context.actor) })),
+      create: o.create.handler(({ context, input }) => organisations.create(context.actor, input.name)),
+      get: o.get.handler(({ context, input }) => organisations.get(context.actor, input.organisation)),
+      rename: o.rename.handler(({ context, input }) =>
+        organisations.rename(context.actor, input.organisation, input.name),
+      ),
+      delete: o.delete.handler(async ({ context, input }) => {
+        await organisations.delete(context.actor, input.organisation);
+        return {};
+      }),
+      members: o.members.handler(async ({ context, input }) => ({
+        members: await organisations.members(context.actor, input.organisation),
+      })),
+      setRole: o.setRole.handler(({ context, input: { organisation, member, role } }) =>
+        organisations.setRole(context.actor, organisation, member, role),
+      ),
+      removeMember: o.removeMember.handler(async ({ context, input }) => {
+        await organisations.removeMember(context.actor, input.organisation, input.member);
+        return {};
+      }),
+      invite: o.invite.handler(({ context, input: { organisation, ...request } }) =>
+        organisations.invite(context.actor, organisation, request),
+      ),
+      invitations: o.invitations.handler(async ({ context, input }) => ({
+        invitations: await organisations.invitations(context.actor, input.organisation),
+      })),
+      revokeInvitation: o.revokeInvitation.handler(async ({ context, input }) => {
+        await organisations.revokeInvitation(context.actor, input.organisation, input.id);
+        return {};
+      }),
+      join: o.join.handler(({ context, input }) => organisations.join(context.actor, input.token)),
+      quota: o.quota.handler(({ context, input }) => organisations.quota(context.actor, input.organisation)),
+      setQuota: o.setQuota.handler(({ context, input: { organisation, ...limits } }) =>
+        organisations.setQuota(context.actor, organisation, limits),
+      ),
+      usage: o.usage.handler(async ({ context, input }) => ({
+        people: await organisations.usage(context.actor, input.organisation),
+      })),
     },
     apiKeys: {
       create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),
@@ -169,7 +218,11 @@ export function apiRouter({
     },
     me: {
       get: me.get.handler(({ context: { actor } }) => ({ id: actor.userId, name: actor.name, email: actor.email })),
-      quota: me.quota.handler(({ context }) => quota.of(context.actor.userId)),
+      quota: me.quota.handler(async ({ context: { actor } }) => {
+        const all = await organisations.list(actor);
+        const each = all.map(async ({ id, name }) => ({ name, ...(await quota.ofOrganisation(id)) }));
+        return { ...(await quota.of(actor.userId)), organisations: await Promise.all(each) };
+      }),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
       saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
       setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),

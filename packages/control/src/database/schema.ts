@@ -1,4 +1,4 @@
-import type { Dotfiles, EgressLayer, PortProtocol, PortVisibility } from "@dormouse/contract";
+import type { Dotfiles, EgressLayer, OrganisationRole, PortProtocol, PortVisibility } from "@dormouse/contract";
 import type { PrebuildTrigger } from "@dormouse/devcontainer";
 import { sql } from "drizzle-orm";
 import {
@@ -19,7 +19,7 @@ import type { Definition } from "../definitions/definition.ts";
 
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
 
-// Accounts. The columns of the first seven tables are those that better-auth asks for.
+// Accounts. The columns of the first four tables are those that better-auth asks for.
 
 /** People. */
 export const users = pgTable("users", {
@@ -46,7 +46,6 @@ export const sessions = pgTable(
     userId: text("user_id")
       .notNull()
       .references(() => users.id, { onDelete: "cascade" }),
-    activeOrganizationId: text("active_organization_id"),
   },
   (table) => [index("sessions_user").on(table.userId)],
 );
@@ -88,54 +87,59 @@ export const verifications = pgTable(
   (table) => [index("verifications_identifier").on(table.identifier)],
 );
 
-/** Groups of people. */
-export const organizations = pgTable("organizations", {
-  id: text("id").primaryKey(),
-  name: text("name").notNull(),
-  slug: text("slug").notNull().unique(),
-  logo: text("logo"),
-  createdAt: at("created_at").notNull().defaultNow(),
-  metadata: text("metadata"),
-});
+/** People who work under common rules. */
+export const organisations = pgTable(
+  "organisations",
+  {
+    id: text("id").primaryKey(),
+    name: text("name").notNull(),
+    /** Whose own it is; null: it may have any members. */
+    personalOf: text("personal_of")
+      .unique()
+      .references(() => users.id, { onDelete: "cascade" }),
+    /** What it may have in all; null: as much as there is. */
+    maxWorkspaces: integer("max_workspaces"),
+    maxSnapshotBytes: bigint("max_snapshot_bytes", { mode: "number" }),
+    createdAt: at("created_at").notNull().defaultNow(),
+  },
+  (table) => [uniqueIndex("organisations_name").on(table.name).where(sql`personal_of is null`)],
+);
+
+const ofOrganisation = (onDelete: "cascade" | "restrict") =>
+  text("organisation_id")
+    .notNull()
+    .references(() => organisations.id, { onDelete });
 
 /** Who is in which organisation, and as what. */
 export const members = pgTable(
   "members",
   {
-    id: text("id").primaryKey(),
-    organizationId: text("organization_id")
-      .notNull()
-      .references(() => organizations.id, { onDelete: "cascade" }),
+    organisationId: ofOrganisation("cascade"),
     userId: text("user_id")
       .notNull()
       .references(() => users.id, { onDelete: "cascade" }),
-    role: text("role").notNull().default("member"),
+    role: text("role").$type<OrganisationRole>().notNull(),
     createdAt: at("created_at").notNull().defaultNow(),
   },
-  (table) => [
-    uniqueIndex("members_once").on(table.organizationId, table.userId),
-    index("members_user").on(table.userId),
-  ],
+  (table) => [primaryKey({ columns: [table.organisationId, table.userId] }), index("members_user").on(table.userId)],
 );
 
-/** Who was asked to join which organisation. */
+/** One-time links by which people join. A row is removed by being used. */
 export const invitations = pgTable(
   "invitations",
   {
     id: text("id").primaryKey(),
-    organizationId: text("organization_id")
-      .notNull()
-      .references(() => organizations.id, { onDelete: "cascade" }),
-    email: text("email").notNull(),
-    role: text("role"),
-    status: text("status").notNull().default("pending"),
-    expiresAt: at("expires_at").notNull(),
-    createdAt: at("created_at").notNull().defaultNow(),
+    organisationId: ofOrganisation("cascade"),
     inviterId: text("inviter_id")
       .notNull()
       .references(() => users.id, { onDelete: "cascade" }),
+    role: text("role").$type<OrganisationRole>().notNull(),
+    /** SHA-256 of the token, hex. */
+    hash: text("hash").notNull().unique(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    expiresAt: at("expires_at").notNull(),
   },
-  (table) => [index("invitations_organization").on(table.organizationId), index("invitations_email").on(table.email)],
+  (table) => [index("invitations_organisation").on(table.organisationId)],
 );
 
 /** Keys of programs. The key itself is nowhere; 256 random bits need no slow hash. */
@@ -195,12 +199,12 @@ export const installation = pgTable("installation", {
   value: text("value").notNull(),
 });
 
-/** What an installation, templates, repositories and workspaces say of what may leave machines. */
+/** What an installation, organisations, templates, repositories and workspaces say of what may leave machines. */
 export const egressLayers = pgTable(
   "egress_layers",
   {
-    scope: text("scope").$type<"installation" | "template" | "repository" | "workspace">().notNull(),
-    /** The template's name, the repository's address, the workspace's id; empty for the installation. */
+    scope: text("scope").$type<"installation" | "organisation" | "template" | "repository" | "workspace">().notNull(),
+    /** The id of the organisation or workspace, the template's name, the repository's address; empty for the installation. */
     name: text("name").notNull(),
     layer: jsonb("layer").$type<EgressLayer>().notNull(),
     updatedAt: at("updated_at").notNull().defaultNow(),
@@ -218,6 +222,7 @@ export const workspaces = pgTable(
     ownerId: text("owner_id")
       .notNull()
       .references(() => users.id, { onDelete: "restrict" }),
+    organisationId: ofOrganisation("restrict"),
     name: text("name").notNull(),
     state: text("state").notNull(),
     /** One line; why it failed, or what it waits for. */
@@ -265,6 +270,7 @@ export const workspaces = pgTable(
   (table) => [
     // What is being deleted gives its name back at once.
     uniqueIndex("workspaces_name").on(table.ownerId, table.name).where(sql`state <> 'deleting'`),
+    index("workspaces_organisation").on(table.organisationId),
     index("workspaces_expiry").on(table.expiresAt),
     index("workspaces_state").on(table.state),
   ],
@@ -389,6 +395,8 @@ export const templates = pgTable(
     ownerId: text("owner_id")
       .notNull()
       .references(() => users.id, { onDelete: "restrict" }),
+    /** Only its workspaces start from it. */
+    organisationId: ofOrganisation("restrict"),
     /** The workspace that it was is gone; its snapshot stands under its id on the host. */
     workspaceId: text("workspace_id").notNull(),
     snapshotId: text("snapshot_id").notNull(),
@@ -409,12 +417,13 @@ export const prebuilds = pgTable(
     ownerId: text("owner_id")
       .notNull()
       .references(() => users.id, { onDelete: "cascade" }),
+    organisationId: ofOrganisation("restrict"),
     repository: text("repository").notNull(),
     /** Branch or tag; null: the repository's own branch. */
     ref: text("ref"),
     /** Which of its definitions; null: the usual one. */
     devcontainer: text("devcontainer"),
-    /** Owner, repository, ref and definition: there is one of each. */
+    /** Organisation, owner, repository, ref and definition: there is one of each. */
     key: text("key").notNull().unique(),
     /** Of a pull request: that of its repository, which goes before it. */
     parentId: text("parent_id").references((): AnyPgColumn => prebuilds.id, { onDelete: "cascade" }),
@@ -470,6 +479,8 @@ export const usage = pgTable(
     kind: text("kind").notNull(),
     workspaceId: text("workspace_id").notNull(),
     ownerId: text("owner_id").notNull(),
+    /** The workspace's; empty in rows from before there were any, of people who are no more. */
+    organisationId: text("organisation_id").notNull(),
     /** The machine of an `awake` row; 0 for snapshots. */
     generation: integer("generation").notNull(),
     startedAt: at("started_at").notNull(),
@@ -482,5 +493,6 @@ export const usage = pgTable(
   (table) => [
     uniqueIndex("usage_once").on(table.kind, table.workspaceId, table.generation, table.startedAt),
     index("usage_owner").on(table.ownerId, table.startedAt),
+    index("usage_organisation").on(table.organisationId, table.startedAt),
   ],
 );

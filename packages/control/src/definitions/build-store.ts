@@ -35,6 +35,8 @@ export interface BuildStore {
 export interface RepositoryKey {
   /** Only to whom it was shown: what was built may hold what is in the repository. */
   ownerId: string;
+  /** Only where it was built: another one's key does not open it. */
+  organisationId: string;
   repository: string;
   ref: string | null;
   wanted: Definition["wanted"];
@@ -45,8 +47,8 @@ const recentDays = 30;
 
 /** The {@link BuildStore} on a database. */
 export function buildStore(db: Database): BuildStore {
-  const nameOf = ({ ownerId, repository, ref, wanted }: RepositoryKey) =>
-    JSON.stringify([ownerId, repository, ref, wanted]);
+  const nameOf = ({ organisationId, ownerId, repository, ref, wanted }: RepositoryKey) =>
+    JSON.stringify([organisationId, ownerId, repository, ref, wanted]);
   return {
     async find(keys) {
       if (keys.length === 0) return undefined;

@@ -338,6 +338,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
   }
 }
 
-const keyOf = ({ ownerId, ref }: OwnedRow, repository: string, wanted: Definition["wanted"]): RepositoryKey => ({
-  ...{ ownerId, repository, ref, wanted },
-});
+const keyOf = (row: OwnedRow, repository: string, wanted: Definition["wanted"]): RepositoryKey => {
+  const { ownerId, organisationId, ref } = row;
+  return { ownerId, organisationId, repository, ref, wanted };
+};

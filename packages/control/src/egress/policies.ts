@@ -7,8 +7,8 @@ import { type EgressStore, type LayerKey, layerKeysOf } from "./store.ts";
 export interface EgressPolicies {
   /** As hosts enforce it. */
   of(row: WorkspaceRow): Promise<EgressPolicy>;
-  /** Of what the platform does for a repository without a workspace. */
-  ofRepository(repository: string): Promise<EgressPolicy>;
+  /** Of what the platform does for an organisation's repository without a workspace. */
+  ofRepository(about: { organisationId: string; repository: string }): Promise<EgressPolicy>;
   layers(row: WorkspaceRow): Promise<Required<EgressLayers>>;
   /** A fork goes on from where its parent is, and may reach what that one may. */
   inherit(parentId: string, id: string): Promise<void>;
@@ -29,7 +29,7 @@ export function egressPolicies(store: EgressStore, mode: EgressMode): EgressPoli
   return {
     layers: (row) => layersOf(layerKeysOf(row)),
     of: (row) => policyOf(layerKeysOf(row), row.repository),
-    ofRepository: (repository) => policyOf(layerKeysOf({ repository }), repository),
+    ofRepository: ({ organisationId, repository }) => policyOf(layerKeysOf({ organisationId, repository }), repository),
     async inherit(parentId, id) {
       const layer = await store.get({ scope: "workspace", name: parentId });
       await store.set({ scope: "workspace", name: id }, layer);

@@ -11,10 +11,12 @@ import { checkLayer, checkPolicy, decide, parsePolicy } from "@dormouse/network/
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import { requireRole } from "../organisations/service.ts";
+import type { Membership, OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceStore } from "../workspaces/store.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import type { EgressPolicies } from "./policies.ts";
-import type { EgressStore, LayerKey } from "./store.ts";
+import { type EgressStore, type LayerKey, layerKeysOf } from "./store.ts";
 
 /** What people and programs can do with egress. A workspace of somebody else is `not_found`. */
 export interface EgressService {
@@ -29,9 +31,9 @@ export interface EgressService {
   deny(actor: Actor, reference: string, rules: readonly string[]): Promise<WorkspaceEgress>;
   log(actor: Actor, reference: string): Promise<EgressLog>;
   test(actor: Actor, reference: string, attempt: z.output<typeof egressAttempt>): Promise<EgressDecision>;
-  /** The layer of the installation, a template or a repository. */
-  layer(scope: LayerScope): Promise<EgressLayer>;
-  /** @throws DormouseError `permission_denied` for who is not the administrator. */
+  /** The layer of the installation, an organisation, a template or a repository. */
+  layer(actor: Actor, scope: LayerScope): Promise<EgressLayer>;
+  /** @throws DormouseError `permission_denied` for who is not the administrator, or an owner or admin of the organisation. */
   setLayer(actor: Actor, scope: LayerScope, layer: EgressLayer): Promise<EgressLayer>;
   /** Tells the host the policies of all that runs, as after its restart. */
   applyAll(): Promise<void>;
@@ -39,7 +41,7 @@ export interface EgressService {
 
 /** As in `egressScope` of the contract. */
 export interface LayerScope {
-  scope: "installation" | "template" | "repository";
+  scope: "installation" | "organisation" | "template" | "repository";
   name?: string | undefined;
 }
 
@@ -48,11 +50,12 @@ export function egressService(options: {
   store: EgressStore;
   policies: EgressPolicies;
   workspaces: Pick<WorkspaceStore, "find" | "all" | "byId">;
+  organisations: Pick<OrganisationStore, "find">;
   host: HostConnection;
   administratorId: string;
   log: Logger;
 }): EgressService {
-  const { store, policies, workspaces, host, administratorId, log } = options;
+  const { store, policies, workspaces, organisations, host, administratorId, log } = options;
   /** A layer is read, changed and written by one after the other. */
   const changing = new KeyedLock();
 
@@ -73,9 +76,10 @@ export function egressService(options: {
       ...(deny && { deny: [...deny] }),
       ...(cap && { cap: [...cap] }),
     });
-    const { installation, template, repository, workspace } = layers;
+    const { installation, organisation, template, repository, workspace } = layers;
     const shown = {
       installation: plain(installation),
+      organisation: plain(organisation),
       template: plain(template),
       repository: plain(repository),
       workspace: plain(workspace),
@@ -122,6 +126,12 @@ export function egressService(options: {
     return await view(row);
   }
 
+  async function findOrganisation(actor: Actor, reference: string): Promise<Membership> {
+    const found = await organisations.find(actor.userId, reference);
+    if (found) return found;
+    throw new DormouseError("not_found", `name: you are in no organisation ${JSON.stringify(reference)}`);
+  }
+
   async function applyTo(isConcerned: (row: OwnedRow) => boolean): Promise<void> {
     for (const { id } of await workspaces.all()) {
       const row = await workspaces.byId(id);
@@ -160,21 +170,25 @@ export function egressService(options: {
       const { host: name, port, protocol } = attempt;
       return decide(parsePolicy(await policies.of(row)), attemptOf(name, port, protocol));
     },
-    layer: (scope) => store.get(layerKey(scope)),
+    async layer(actor, scope) {
+      const key = layerKey(scope);
+      return await store.get(
+        key.scope === "organisation" ? ofOrganisation(await findOrganisation(actor, key.name)) : key,
+      );
+    },
     async setLayer(actor, scope, layer) {
-      if (actor.userId !== administratorId) {
+      let key = layerKey(scope);
+      if (key.scope === "organisation") {
+        const organisation = await findOrganisation(actor, key.name);
+        requireRole(organisation, "change what may leave its workspaces", ["owner", "admin"]);
+        key = ofOrganisation(organisation);
+      } else if (actor.userId !== administratorId) {
         throw new DormouseError("permission_denied", `egress of the ${scope.scope} is for the administrator to change`);
       }
-      const key = layerKey(scope);
       checkLayer(layer);
       await changing.run(`${key.scope} ${key.name}`, async () => {
         await store.set(key, layer);
-        await applyTo(
-          (row) =>
-            key.scope === "installation" ||
-            (key.scope === "repository" ? row.repository : (row.definition?.template?.name ?? row.template)) ===
-              key.name,
-        );
+        await applyTo((row) => layerKeysOf(row).some(({ scope, name }) => scope === key.scope && name === key.name));
       });
       log.info("egress changed", { ...key });
       return layer;
@@ -186,11 +200,14 @@ export function egressService(options: {
 function layerKey({ scope, name }: LayerScope): LayerKey {
   if (scope === "installation") return { scope, name: "" };
   if (name !== undefined) return { scope, name };
+  const what = { organisation: "an organisation needs its name", template: "a template needs its name" };
   throw new DormouseError(
     "invalid_argument",
-    `name: egress of a ${scope} needs its ${scope === "template" ? "name" : "address"}`,
+    `name: egress of ${scope === "repository" ? "a repository needs its address" : what[scope]}`,
   );
 }
+
+const ofOrganisation = ({ id }: Membership): LayerKey => ({ scope: "organisation", name: id });
 
 function attemptOf(host: string, port: number, protocol: "web" | "tcp" | "udp") {
   const address = addressOf(host);

@@ -46,7 +46,9 @@ export function egressStore(db: Database): EgressStore {
         .select()
         .from(egressLayers)
         .where(or(...keys.map(is)));
-      const layers: Required<EgressLayers> = { installation: {}, template: {}, repository: {}, workspace: {} };
+      const layers: Required<EgressLayers> = {
+        ...{ installation: {}, organisation: {}, template: {}, repository: {}, workspace: {} },
+      };
       for (const { scope, layer } of rows) layers[scope] = layer;
       return layers;
     },
@@ -55,11 +57,14 @@ export function egressStore(db: Database): EgressStore {
 
 /** The layers that are about a workspace, or about a repository without one. */
 export function layerKeysOf(
-  about: Pick<WorkspaceRow, "id" | "template" | "definition" | "repository"> | { repository: string },
+  about:
+    | Pick<WorkspaceRow, "id" | "organisationId" | "template" | "definition" | "repository">
+    | { organisationId: string; repository: string },
 ): LayerKey[] {
-  const { repository } = about;
+  const { organisationId, repository } = about;
   return [
     { scope: "installation", name: "" },
+    { scope: "organisation", name: organisationId },
     ...("id" in about
       ? [{ scope: "template" as const, name: about.definition?.template?.name ?? about.template }]
       : []),

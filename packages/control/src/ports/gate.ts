@@ -1,6 +1,7 @@
 import { DormouseError } from "@dormouse/base";
 import type { PortProtocol, PortVisibility } from "@dormouse/contract";
 import type { Authenticator, Credentials } from "../accounts/authenticate.ts";
+import type { OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
 import type { WorkspaceStore } from "../workspaces/store.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
@@ -48,9 +49,10 @@ export function createPortGate(options: {
   workspaces: Pick<WorkspaceService, "awake">;
   rows: Pick<WorkspaceStore, "byAddress">;
   authenticator: Pick<Authenticator, "authenticate">;
+  organisations: Pick<OrganisationStore, "find">;
   policy: PortPolicy;
 }): PortGate {
-  const { store, workspaces, rows, authenticator, policy } = options;
+  const { store, workspaces, rows, authenticator, organisations, policy } = options;
 
   async function find({
     label,
@@ -64,8 +66,10 @@ export function createPortGate(options: {
   }
 
   async function mayOpen(userId: string, row: OwnedRow, visibility: PortVisibility): Promise<boolean> {
-    if (userId === row.ownerId || visibility === "public") return true;
-    return visibility === "organisation" && (await store.shareOrganization(userId, row.ownerId));
+    if (visibility === "public") return true;
+    // Also its owner is let in only while they are in its organisation.
+    if (userId !== row.ownerId && visibility !== "organisation") return false;
+    return (await organisations.find(userId, row.organisationId)) !== undefined;
   }
 
   /** Undefined: nobody is proven. */

@@ -1,10 +1,9 @@
 import { createId } from "@dormouse/base";
 import type { PortProtocol, PortVisibility } from "@dormouse/contract";
 import { and, asc, eq, gt, lt } from "drizzle-orm";
-import { alias } from "drizzle-orm/pg-core";
 import { hashSecret, newSecret } from "../accounts/secrets.ts";
 import type { Database } from "../database/open.ts";
-import { members, portLinks, portSessions, portSettings, portTickets, sessions } from "../database/schema.ts";
+import { portLinks, portSessions, portSettings, portTickets, sessions } from "../database/schema.ts";
 
 /** A port of a workspace. */
 export interface PortRef {
@@ -46,8 +45,6 @@ export interface PortStore {
   createSession(ref: PortRef, of: { sessionId?: string; linkId?: string; expiresAt: Date }): Promise<string>;
   /** Who is at a port's origin with this cookie. */
   visitor(ref: PortRef, token: string): Promise<PortVisitor | undefined>;
-  /** Whether both are in one organisation. */
-  shareOrganization(userId: string, otherId: string): Promise<boolean>;
 }
 
 /** Begins every link's token, so that it is told from an API key. */
@@ -132,16 +129,6 @@ export function portStore(db: Database): PortStore {
         );
       if (found?.linkId) return { linkId: found.linkId };
       return found?.userId && found.until && found.until > new Date() ? { userId: found.userId } : undefined;
-    },
-    async shareOrganization(userId, otherId) {
-      const others = alias(members, "others");
-      const shared = await db
-        .select({ id: members.id })
-        .from(members)
-        .innerJoin(others, eq(others.organizationId, members.organizationId))
-        .where(and(eq(members.userId, userId), eq(others.userId, otherId)))
-        .limit(1);
-      return shared.length > 0;
     },
   };
 }

@@ -84,13 +84,13 @@ export function startPrebuilding(options: PrebuildRunnerOptions): PrebuildRunner
   }
 
   async function lookAt(row: PrebuildRow) {
-    const found = await refs.read(row.repository, { egress: await policies.ofRepository(row.repository), signal });
+    const found = await refs.read(row.repository, { egress: await policies.ofRepository(row), signal });
     const { push, requests, refs: seen } = compareRefs(row, found);
     await store.patch(row.id, { refs: seen });
     if (push) await store.want(row.id, "a push");
-    const { ownerId, repository, devcontainer, ttlSeconds } = row;
+    const { ownerId, organisationId, repository, devcontainer, ttlSeconds } = row;
     for (const ref of requests.slice(0, mostRequests)) {
-      const child = await store.ensure({ ownerId, repository, ref, devcontainer }, row.id);
+      const child = await store.ensure({ ownerId, organisationId, repository, ref, devcontainer }, row.id);
       await store.patch(child.id, { ttlSeconds });
       await store.want(child.id, "a pull request");
     }
@@ -108,7 +108,7 @@ export function startPrebuilding(options: PrebuildRunnerOptions): PrebuildRunner
     const repository = prebuilds.takeAddress(row.id) ?? row.repository;
     const created = await workspaces.create(actor, {
       ...{ repository, ref: ref ?? undefined, devcontainer: devcontainer ?? undefined, prebuild: true, wait: false },
-      ...{ ttlSeconds: mostSeconds, hibernateAfterSeconds: null },
+      ...{ organisation: row.organisationId, ttlSeconds: mostSeconds, hibernateAfterSeconds: null },
     });
     try {
       await store.patch(row.id, { workspaceId: created.id });

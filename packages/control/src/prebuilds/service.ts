@@ -3,12 +3,13 @@ import type { createPrebuild, Prebuild } from "@dormouse/contract";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
+import type { OrganisationStore } from "../organisations/store.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import { checkRef, parseRepositoryUrl } from "../workspaces/repository-url.ts";
 import { prebuildTemplate } from "./find.ts";
 import { hookSecret, isSigned } from "./hook.ts";
-import { type PrebuildRow, type PrebuildStore, plainRef } from "./store.ts";
+import { type NamedPrebuildRow, type PrebuildRow, type PrebuildStore, plainRef } from "./store.ts";
 
 /** Repositories whose workspaces are set up ahead. Somebody else's are `not_found`. */
 export interface PrebuildService {
@@ -30,6 +31,8 @@ export interface PrebuildService {
    * @throws DormouseError `not_found` unless the call is signed with the prebuild's secret.
    */
   notify(id: string, call: { body: Buffer; signature: string | undefined }): Promise<void>;
+  /** Somebody is not in an organisation any more: what they had prebuilt there goes. */
+  withdraw(organisationId: string, ownerId: string): Promise<void>;
   /** The address that was given with a password for the one that is made next. */
   takeAddress(id: string): string | undefined;
   /** What it is a template of. */
@@ -44,16 +47,18 @@ export function prebuildService(options: {
   store: PrebuildStore;
   templates: TemplateStore;
   baker: Pick<TemplateBaker, "drop">;
+  organisations: Pick<OrganisationStore, "find" | "personal">;
   logs: SetUpLogs;
   /** Of the installation; the secrets of hooks come from it. */
   secret: string;
 }): PrebuildService {
-  const { store, templates, baker, logs, secret } = options;
+  const { store, templates, baker, organisations, logs, secret } = options;
   const addresses = new Map<string, string>();
 
-  async function find(actor: Actor, id: string): Promise<PrebuildRow> {
+  async function find(actor: Actor, id: string): Promise<NamedPrebuildRow> {
     const row = await store.byId(id);
-    if (row?.ownerId === actor.userId) return row;
+    const isIn = row?.ownerId === actor.userId && (await organisations.find(actor.userId, row.organisationId));
+    if (row && isIn) return row;
     throw new DormouseError("not_found", `you have no prebuild ${JSON.stringify(id)}`);
   }
 
@@ -61,11 +66,28 @@ export function prebuildService(options: {
     for (const version of await templates.versions(prebuildTemplate(id))) await baker.drop(version);
   }
 
+  async function remove(row: PrebuildRow) {
+    // The rows first: whatever is being made for them finds out that it is nobody's.
+    const rows = [row, ...(await store.children(row.id))];
+    await store.remove(row.id);
+    for (const each of rows) {
+      addresses.delete(each.id);
+      await drop(each);
+      await logs.remove(each.id);
+    }
+  }
+
   return {
-    async run({ userId: ownerId }, { repository: address, ref, devcontainer }) {
+    async run({ userId: ownerId }, { repository: address, ref, devcontainer, organisation: reference }) {
       const { url: repository, credential } = parseRepositoryUrl(address);
       if (ref !== undefined) checkRef(ref);
-      const key = { ownerId, repository, ref: plainRef(ref ?? null), devcontainer: devcontainer ?? null };
+      const organisation =
+        reference === undefined ? await organisations.personal(ownerId) : await organisations.find(ownerId, reference);
+      if (!organisation) {
+        throw new DormouseError("not_found", `organisation: you are in no organisation ${JSON.stringify(reference)}`);
+      }
+      const whose = { ownerId, organisationId: organisation.id };
+      const key = { ...whose, repository, ref: plainRef(ref ?? null), devcontainer: devcontainer ?? null };
       const known = await store.list(ownerId);
       if (known.length >= mostOfOne) {
         throw new DormouseError(
@@ -76,7 +98,7 @@ export function prebuildService(options: {
       const row = await store.ensure(key);
       if (credential) addresses.set(row.id, address);
       await store.want(row.id, "it was asked for");
-      return toPrebuild((await store.byId(row.id)) ?? row);
+      return toPrebuild((await store.byId(row.id)) ?? { ...row, organisation: organisation.name });
     },
     list: async (actor) => (await store.list(actor.userId)).map(toPrebuild),
     get: async (actor, id) => toPrebuild(await find(actor, id)),
@@ -89,15 +111,10 @@ export function prebuildService(options: {
       return { path: `/api/prebuilds/${row.id}/hook`, secret: hookSecret(secret, row.id) };
     },
     async delete(actor, id) {
-      const row = await find(actor, id);
-      // The rows first: whatever is being made for them finds out that it is nobody's.
-      const rows = [row, ...(await store.children(id))];
-      await store.remove(id);
-      for (const each of rows) {
-        addresses.delete(each.id);
-        await drop(each);
-        await logs.remove(each.id);
-      }
+      await remove(await find(actor, id));
+    },
+    async withdraw(organisationId, ownerId) {
+      for (const row of await store.of({ organisationId, ownerId })) await remove(row);
     },
     async notify(id, { body, signature }) {
       const isOurs = isSigned(body, signature, hookSecret(secret, id));
@@ -116,8 +133,21 @@ export function prebuildService(options: {
 }
 
 /** What the API shows of one. */
-function toPrebuild(row: PrebuildRow): Prebuild {
-  const { id, repository, ref, devcontainer, parentId, triggers, ttlSeconds, building, wanted, commit, problem } = row;
+function toPrebuild(row: NamedPrebuildRow): Prebuild {
+  const {
+    id,
+    organisation,
+    repository,
+    ref,
+    devcontainer,
+    parentId,
+    triggers,
+    ttlSeconds,
+    building,
+    wanted,
+    commit,
+    problem,
+  } = row;
   const iso = (date: Date | null) => date?.toISOString() ?? null;
   const state =
     building !== null
@@ -132,7 +162,19 @@ function toPrebuild(row: PrebuildRow): Prebuild {
   const expiresAt =
     row.builtAt && ttlSeconds !== null ? new Date(row.builtAt.getTime() + ttlSeconds * 1000).toISOString() : null;
   return {
-    ...{ id, repository, ref, devcontainer, parentId, state, reason: building ?? wanted, commit, problem, triggers },
+    ...{
+      id,
+      organisation,
+      repository,
+      ref,
+      devcontainer,
+      parentId,
+      state,
+      reason: building ?? wanted,
+      commit,
+      problem,
+      triggers,
+    },
     ...{ builtAt: iso(row.builtAt), endedAt: iso(row.endedAt), nextAt: iso(row.nextAt), expiresAt },
   };
 }

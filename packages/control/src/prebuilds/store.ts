@@ -1,13 +1,16 @@
 import { createId } from "@dormouse/base";
-import { and, asc, eq, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, isNotNull, isNull, lte, or, sql } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
-import { prebuilds } from "../database/schema.ts";
+import { members, organisations, prebuilds } from "../database/schema.ts";
 
 /** A repository that is prebuilt for somebody. */
 export type PrebuildRow = typeof prebuilds.$inferSelect;
 
+/** The same with the name of its organisation. */
+export type NamedPrebuildRow = PrebuildRow & { organisation: string };
+
 /** What is prebuilt: there is one of each. */
-export type PrebuildKey = Pick<PrebuildRow, "ownerId" | "repository" | "ref" | "devcontainer">;
+export type PrebuildKey = Pick<PrebuildRow, "ownerId" | "organisationId" | "repository" | "ref" | "devcontainer">;
 
 /** What may be written of one. */
 export type PrebuildPatch = Partial<
@@ -18,12 +21,15 @@ export type PrebuildPatch = Partial<
 export interface PrebuildStore {
   /** The one of this key, made when there is none. */
   ensure(key: PrebuildKey, parentId?: string): Promise<PrebuildRow>;
-  byId(id: string): Promise<PrebuildRow | undefined>;
-  list(ownerId: string): Promise<PrebuildRow[]>;
+  byId(id: string): Promise<NamedPrebuildRow | undefined>;
+  /** A person's own, in organisations that they are in. */
+  list(userId: string): Promise<NamedPrebuildRow[]>;
+  /** What somebody has prebuilt in an organisation, beside those of pull requests. */
+  of(whose: Pick<PrebuildRow, "ownerId" | "organisationId">): Promise<PrebuildRow[]>;
   /** Those of pull requests of a repository, the oldest first. */
   children(id: string): Promise<PrebuildRow[]>;
   /** Those of a repository that are there to start from. */
-  ready(ownerId: string, repository: string): Promise<PrebuildRow[]>;
+  ready(of: Pick<PrebuildRow, "ownerId" | "organisationId" | "repository">): Promise<PrebuildRow[]>;
   patch(id: string, patch: PrebuildPatch): Promise<PrebuildRow | undefined>;
   /** One is to be made. What was asked for already stays in its place. */
   want(id: string, why: string): Promise<void>;
@@ -47,8 +53,13 @@ export function plainRef(ref: string | null): string | null {
 
 /** The {@link PrebuildStore} on a database. */
 export function prebuildStore(db: Database): PrebuildStore {
-  const keyOf = ({ ownerId, repository, ref, devcontainer }: PrebuildKey) =>
-    JSON.stringify([ownerId, repository, plainRef(ref), devcontainer]);
+  const keyOf = ({ organisationId, ownerId, repository, ref, devcontainer }: PrebuildKey) =>
+    JSON.stringify([organisationId, ownerId, repository, plainRef(ref), devcontainer]);
+  const named = () =>
+    db
+      .select({ ...getTableColumns(prebuilds), organisation: organisations.name })
+      .from(prebuilds)
+      .innerJoin(organisations, eq(organisations.id, prebuilds.organisationId));
   const watched = sql`(${prebuilds.triggers} @> '["push"]' or ${prebuilds.triggers} @> '["pr"]')`;
   return {
     async ensure(key, parentId) {
@@ -59,17 +70,34 @@ export function prebuildStore(db: Database): PrebuildStore {
       return found;
     },
     async byId(id) {
-      const [row] = await db.select().from(prebuilds).where(eq(prebuilds.id, id));
+      const [row] = await named().where(eq(prebuilds.id, id));
       return row;
     },
-    list: (ownerId) =>
-      db.select().from(prebuilds).where(eq(prebuilds.ownerId, ownerId)).orderBy(asc(prebuilds.createdAt)),
-    children: (id) => db.select().from(prebuilds).where(eq(prebuilds.parentId, id)).orderBy(asc(prebuilds.createdAt)),
-    ready: (ownerId, repository) =>
+    list: (userId) =>
+      named()
+        .innerJoin(members, and(eq(members.organisationId, prebuilds.organisationId), eq(members.userId, userId)))
+        .where(eq(prebuilds.ownerId, userId))
+        .orderBy(asc(prebuilds.createdAt)),
+    of: ({ ownerId, organisationId }) =>
       db
         .select()
         .from(prebuilds)
-        .where(and(eq(prebuilds.ownerId, ownerId), eq(prebuilds.repository, repository), isNotNull(prebuilds.builtAt))),
+        .where(
+          and(eq(prebuilds.ownerId, ownerId), eq(prebuilds.organisationId, organisationId), isNull(prebuilds.parentId)),
+        ),
+    children: (id) => db.select().from(prebuilds).where(eq(prebuilds.parentId, id)).orderBy(asc(prebuilds.createdAt)),
+    ready: ({ ownerId, organisationId, repository }) =>
+      db
+        .select()
+        .from(prebuilds)
+        .where(
+          and(
+            eq(prebuilds.ownerId, ownerId),
+            eq(prebuilds.organisationId, organisationId),
+            eq(prebuilds.repository, repository),
+            isNotNull(prebuilds.builtAt),
+          ),
+        ),
     async patch(id, patch) {
       const [row] = await db.update(prebuilds).set(patch).where(eq(prebuilds.id, id)).returning();
       return row;

@@ -3,6 +3,7 @@ import type { Template } from "@dormouse/contract";
 import type { Actor } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
 import { toTemplate } from "./catalogue.ts";
 import type { TemplateRow, TemplateStore } from "./store.ts";
@@ -12,11 +13,12 @@ export interface TemplateBaker {
   /**
    * Makes a running workspace the next version of a template and deletes it. Its machine is booted anew first: nothing that
    * was in its memory, such as a password that a git server was shown, is in the template.
+   * It is a template of the workspace's organisation.
    * @throws DormouseError `failed_precondition` for a workspace that was created with an environment or that has somebody's
-   *   personal set-up in it, `permission_denied` for somebody else's template.
+   *   personal set-up in it, `permission_denied` for somebody else's template, `already_exists` for another organisation's.
    */
   bake(actor: Actor, request: { name: string; workspace: string }): Promise<Template>;
-  /** All versions, or one. @throws DormouseError `not_found`, `permission_denied`. */
+  /** All versions, or one; for who baked them, and owners and admins of their organisation. @throws DormouseError `not_found`, `permission_denied`. */
   remove(actor: Actor, name: string, version?: number): Promise<void>;
   /** A version that nobody starts from any more, with its snapshot. */
   drop(version: Pick<TemplateRow, "name" | "version" | "workspaceId" | "snapshotId">): Promise<void>;
@@ -27,15 +29,22 @@ export function templateBaker(options: {
   store: TemplateStore;
   host: HostConnection;
   workspaces: Pick<WorkspaceService, "running" | "delete" | "keepImpersonal">;
+  organisations: Pick<OrganisationStore, "find">;
   log: Logger;
 }): TemplateBaker {
-  const { store, host, workspaces, log } = options;
+  const { store, host, workspaces, organisations, log } = options;
 
-  async function ownVersions(actor: Actor, name: string) {
+  /** All versions of one are of the same organisation. */
+  async function find(actor: Actor, name: string) {
     const versions = await store.versions(name);
+    const [newest] = versions;
+    const organisation = newest && (await organisations.find(actor.userId, newest.organisationId));
+    return { versions, organisation, isOthers: newest !== undefined && organisation === undefined };
+  }
+
+  function checkOwner(actor: Actor, name: string, versions: readonly TemplateRow[]) {
     const other = versions.find(({ ownerId }) => ownerId !== actor.userId);
     if (other) throw new DormouseError("permission_denied", `template ${name} is ${other.owner}'s`);
-    return versions;
   }
 
   return {
@@ -46,8 +55,13 @@ export function templateBaker(options: {
           "name is base: that template ships with the product; choose another name",
         );
       }
-      await ownVersions(actor, name);
+      const { versions, organisation, isOthers } = await find(actor, name);
+      if (!isOthers) checkOwner(actor, name, versions);
       const row = await workspaces.running(actor, workspace);
+      if (isOthers || (organisation && organisation.id !== row.organisationId)) {
+        const message = `name is ${name}: another organisation has a template of that name; choose another name`;
+        throw new DormouseError("already_exists", message);
+      }
       const variables = Object.keys(row.env);
       if (variables.length > 0) {
         throw new DormouseError(
@@ -83,7 +97,8 @@ export function templateBaker(options: {
         done: before.done.filter((step) => step !== "entrypoints"),
         attached: null,
       };
-      const template = { name, ownerId: actor.userId, workspaceId, snapshotId: snapshot.id };
+      const whose = { ownerId: actor.userId, organisationId: row.organisationId };
+      const template = { name, ...whose, workspaceId, snapshotId: snapshot.id };
       const version = await store.add({ ...template, definition, repository, ref, folder });
       await workspaces.delete(actor, workspaceId);
       await dropOthers(workspaceId, snapshot.id);
@@ -93,8 +108,11 @@ export function templateBaker(options: {
       return toTemplate(made);
     },
     async remove(actor, name, version) {
-      const versions = await ownVersions(actor, name);
-      const chosen = versions.filter((row) => version === undefined || row.version === version);
+      const { versions, organisation, isOthers } = await find(actor, name);
+      if (!isOthers && organisation?.role !== "owner" && organisation?.role !== "admin") {
+        checkOwner(actor, name, versions);
+      }
+      const chosen = (isOthers ? [] : versions).filter((row) => version === undefined || row.version === version);
       if (chosen.length === 0) {
         const what =
           version === undefined ? `template ${JSON.stringify(name)}` : `version ${version} of template ${name}`;

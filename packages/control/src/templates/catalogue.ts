@@ -5,12 +5,12 @@ import type { TemplateRow, TemplateStore } from "./store.ts";
 
 /** The templates that workspaces can be created from. */
 export interface TemplateCatalogue {
-  /** Those that ship with the product, then those that were baked, in their newest version. */
-  list(): Promise<Template[]>;
+  /** Those that ship with the product, then those that were baked in a person's organisations, in their newest version. */
+  list(userId: string): Promise<Template[]>;
   /** All versions of one, newest first. @throws DormouseError `not_found` naming the templates there are. */
-  versions(name: string): Promise<Template[]>;
-  /** What a new workspace starts from. @throws DormouseError `not_found` naming the templates there are. */
-  get(name: string): Promise<{ shipped: TemplateInfo; baked: TemplateRow | undefined }>;
+  versions(userId: string, name: string): Promise<Template[]>;
+  /** What a new workspace of an organisation starts from. @throws DormouseError `not_found` naming the templates there are. */
+  get(name: string, organisationId: string): Promise<{ shipped: TemplateInfo; baked: TemplateRow | undefined }>;
 }
 
 /** What exists is found without asking for that long; what is missing is always asked for. */
@@ -25,36 +25,37 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
     kept = { atMs: performance.now(), templates };
     return templates;
   }
-  async function list() {
-    const [own, baked] = await Promise.all([shipped(false), store.list()]);
+  async function list(where: Parameters<TemplateStore["list"]>[0]) {
+    const [own, baked] = await Promise.all([shipped(false), store.list(where)]);
     return [...own.map(ofHost), ...baked.filter(({ name }) => !isPrebuild(name)).map(toTemplate)];
   }
-  async function unknown(name: string): Promise<DormouseError> {
-    const names = (await list()).map((template) => template.name);
+  async function unknown(name: string, where: Parameters<TemplateStore["list"]>[0]): Promise<DormouseError> {
+    const names = (await list(where)).map((template) => template.name);
     const there = names.length > 0 ? `the templates are: ${names.join(", ")}` : "there are none yet";
     return new DormouseError("not_found", `template: there is no template ${JSON.stringify(name)}; ${there}`, {
       details: { templates: names },
     });
   }
   return {
-    list,
-    async versions(name) {
+    list: (userId) => list({ userId }),
+    async versions(userId, name) {
       const own = (await shipped(true)).find((template) => template.name === name);
       if (own) return [ofHost(own)];
-      const baked = isPrebuild(name) ? [] : await store.versions(name);
-      if (baked.length === 0) throw await unknown(name);
-      return baked.map(toTemplate);
+      const isSeen = (await store.list({ userId })).some((template) => template.name === name);
+      if (isPrebuild(name) || !isSeen) throw await unknown(name, { userId });
+      return (await store.versions(name)).map(toTemplate);
     },
-    async get(name) {
+    async get(name, organisationId) {
       for (const isFresh of [true, false]) {
         const own = await shipped(isFresh);
         const found = own.find((template) => template.name === name);
         if (found) return { shipped: found, baked: undefined };
         const [base] = own;
         const [newest] = isPrebuild(name) ? [] : await store.versions(name);
-        if (newest && base) return { shipped: base, baked: newest };
+        // Another organisation's is sealed with another key.
+        if (newest?.organisationId === organisationId && base) return { shipped: base, baked: newest };
       }
-      throw await unknown(name);
+      throw await unknown(name, { organisationId });
     },
   };
 }

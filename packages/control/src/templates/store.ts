@@ -1,14 +1,14 @@
-import { and, desc, eq, getTableColumns } from "drizzle-orm";
+import { and, desc, eq, getTableColumns, inArray } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
-import { templates, users } from "../database/schema.ts";
+import { members, organisations, templates, users } from "../database/schema.ts";
 
-/** A version of a template, with the e-mail address of its owner. */
-export type TemplateRow = typeof templates.$inferSelect & { owner: string };
+/** A version of a template, with the e-mail address of its owner and the name of its organisation. */
+export type TemplateRow = typeof templates.$inferSelect & { owner: string; organisation: string };
 
 /** Templates that people have baked. */
 export interface TemplateStore {
-  /** The newest version of each, by name. */
-  list(): Promise<TemplateRow[]>;
+  /** The newest version of each, by name, in organisations that a person is in, or in one. */
+  list(where: { userId: string } | { organisationId: string }): Promise<TemplateRow[]>;
   /** All versions of one, newest first. */
   versions(name: string): Promise<TemplateRow[]>;
   /** As the next version. */
@@ -22,12 +22,20 @@ export interface TemplateStore {
 export function templateStore(db: Database): TemplateStore {
   const owned = () =>
     db
-      .select({ ...getTableColumns(templates), owner: users.email })
+      .select({ ...getTableColumns(templates), owner: users.email, organisation: organisations.name })
       .from(templates)
-      .innerJoin(users, eq(users.id, templates.ownerId));
+      .innerJoin(users, eq(users.id, templates.ownerId))
+      .innerJoin(organisations, eq(organisations.id, templates.organisationId));
   return {
-    async list() {
-      const rows = await owned().orderBy(templates.name, desc(templates.version));
+    async list(where) {
+      const isThere =
+        "userId" in where
+          ? inArray(
+              templates.organisationId,
+              db.select({ id: members.organisationId }).from(members).where(eq(members.userId, where.userId)),
+            )
+          : eq(templates.organisationId, where.organisationId);
+      const rows = await owned().where(isThere).orderBy(templates.name, desc(templates.version));
       return rows.filter((row, index) => row.name !== rows[index - 1]?.name);
     },
     versions: async (name) => await owned().where(eq(templates.name, name)).orderBy(desc(templates.version)),

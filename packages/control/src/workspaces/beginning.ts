@@ -30,19 +30,21 @@ export async function beginningOf(
   repository: RepositoryUrl | undefined,
   options: {
     ownerId: string;
+    organisationId: string;
     definitions: Pick<Definitions, "guess">;
     findPrebuild: FindPrebuild;
   },
 ): Promise<Beginning> {
-  const { ownerId, definitions, findPrebuild } = options;
+  const { ownerId, organisationId, definitions, findPrebuild } = options;
+  const whose = { ownerId, organisationId };
   if (from.baked) return ofBaked(input, from.baked, repository);
   const { prebuild, ref = null, devcontainer: wanted = null } = input;
   // A machine of another size, or a repository that lies elsewhere, is not what was prebuilt.
   const isUsual = repository && !prebuild && input.resources === undefined && input.folder === undefined;
-  const ahead = isUsual ? await findPrebuild({ ownerId, repository: repository.url, ref, wanted }) : undefined;
+  const ahead = isUsual ? await findPrebuild({ ...whose, repository: repository.url, ref, wanted }) : undefined;
   if (ahead) return ofPrebuild(ref, ahead);
   return await ofShipped(input, from.shipped, repository, (key) =>
-    definitions.guess({ ownerId, ...key }, input.prebuild),
+    definitions.guess({ ...whose, ...key }, input.prebuild),
   );
 }
 
@@ -50,7 +52,7 @@ async function ofShipped(
   input: Input,
   template: TemplateInfo,
   repository: RepositoryUrl | undefined,
-  ask: (key: Omit<RepositoryKey, "ownerId">) => Promise<Guess | undefined>,
+  ask: (key: Omit<RepositoryKey, "ownerId" | "organisationId">) => Promise<Guess | undefined>,
 ): Promise<Beginning> {
   const { prebuild, ref = null, devcontainer: wanted = null } = input;
   // What its machine is going to be, most likely: then it is made only once.

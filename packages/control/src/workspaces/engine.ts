@@ -128,12 +128,14 @@ export function createEngine(options: {
     from: { snapshot?: SnapshotRef | undefined; user?: string | undefined },
     signal: AbortSignal,
   ) {
-    const { id: workspaceId, generation, name: hostname, vcpus, memoryMib, diskGib, folder, definition } = row;
+    const { id: workspaceId, organisationId, generation, name: hostname } = row;
+    const { vcpus, memoryMib, diskGib, folder, definition } = row;
     const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
     const env = environmentOf(definition, row);
     const egress = await policies.of(row);
-    const machine = { workspaceId, generation, template, hostname, resources, env, folder, egress, ...from };
+    const whose = { workspaceId, organisationId, generation };
+    const machine = { ...whose, template, hostname, resources, env, folder, egress, ...from };
     return await remote(host.calls.machines.create(machine, { signal }));
   }
 
@@ -301,10 +303,10 @@ export function createEngine(options: {
         return transition(row, "hibernated", { startedAt: null });
       },
       async waking(row, signal) {
-        const { id: workspaceId, generation, restoreSnapshot } = row;
+        const { id: workspaceId, organisationId, generation, restoreSnapshot } = row;
         const env = environmentOf(row.definition, row);
         const egress = await policies.of(row);
-        const wake = { workspaceId, generation, env, snapshotId: restoreSnapshot ?? undefined, egress };
+        const wake = { workspaceId, organisationId, generation, env, snapshotId: restoreSnapshot ?? undefined, egress };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;

@@ -7,7 +7,7 @@ import type { WorkspaceRow } from "./view.ts";
 /** What a meter needs to know of a workspace. */
 export type Metered = Pick<
   WorkspaceRow,
-  "id" | "ownerId" | "state" | "generation" | "vcpus" | "memoryMib" | "startedAt"
+  "id" | "ownerId" | "organisationId" | "state" | "generation" | "vcpus" | "memoryMib" | "startedAt"
 >;
 
 /** Writes down what is used. */
@@ -36,9 +36,9 @@ export function createMeter(db: Database): Meter {
 
   return {
     async read(workspace, machine, now) {
-      const { id, ownerId, generation, vcpus, memoryMib, startedAt } = workspace;
+      const { id, ownerId, organisationId, generation, vcpus, memoryMib, startedAt } = workspace;
       const snapshotBytes = machine?.snapshotBytes ?? 0;
-      const base = { workspaceId: id, ownerId, vcpus, memoryMib, snapshotBytes, endedAt: now };
+      const base = { workspaceId: id, ownerId, organisationId, vcpus, memoryMib, snapshotBytes, endedAt: now };
       if (workspace.state === "running" && startedAt) {
         await prolong({ ...base, kind: "awake", generation, startedAt });
       }

@@ -24,6 +24,7 @@ import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { Membership, OrganisationStore } from "../organisations/store.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
 import type { FindPrebuild } from "../prebuilds/find.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
@@ -33,12 +34,13 @@ import { type Engine, wentBackReason } from "./engine.ts";
 import { candidates, nameAfter, randomName } from "./names.ts";
 import type { Quota } from "./quota.ts";
 import { checkRef, parseRepositoryUrl } from "./repository-url.ts";
-import type { Transition, WorkspaceStore } from "./store.ts";
+import type { Owner, Transition, WorkspaceStore } from "./store.ts";
 import { type OwnedRow, toSnapshot, type WorkspaceView } from "./view.ts";
 
 /**
  * What people and programs can do with workspaces. A workspace of somebody else is
- * `not_found`, like one that is not there.
+ * `not_found`, like one that is not there; but owners and admins of an organisation see its workspaces, and can put them to
+ * sleep and delete them.
  */
 export interface WorkspaceService {
   /**
@@ -49,7 +51,8 @@ export interface WorkspaceService {
    *   `resource_exhausted` (host full).
    */
   create(actor: Actor, input: CreateWorkspace, signal?: AbortSignal): Promise<Workspace>;
-  list(actor: Actor): Promise<Workspace[]>;
+  /** Their own; of an organisation, for its owners and admins, everybody's in it. */
+  list(actor: Actor, organisation?: string): Promise<Workspace[]>;
   get(actor: Actor, reference: string): Promise<Workspace>;
   update(actor: Actor, reference: string, patch: z.output<typeof updateWorkspace>): Promise<Workspace>;
   /** From any state. A host that is away makes it fail with `unavailable`; it is finished when the host is back. */
@@ -113,6 +116,8 @@ export interface WorkspaceService {
   awake(row: OwnedRow): Promise<OwnedRow>;
   /** The workspace as it is. */
   find(actor: Actor, reference: string): Promise<OwnedRow>;
+  /** Puts to sleep what somebody has in an organisation, in the background: they are not in it any more. */
+  suspend(organisationId: string, ownerId: string): Promise<void>;
 }
 
 /** What the platform does unless a workspace says otherwise. */
@@ -132,18 +137,40 @@ export function workspaceService(options: {
   templates: TemplateCatalogue;
   findPrebuild: FindPrebuild;
   quota: Quota;
+  organisations: Pick<OrganisationStore, "find" | "personal">;
   addresses: PortAddresses;
   view: WorkspaceView;
   log: Logger;
 }): WorkspaceService {
   const { store, engine, definitions, logs, policies, host, changes, templates, quota, addresses, view, log } = options;
-  const { findPrebuild } = options;
+  const { findPrebuild, organisations } = options;
   const inserting = new KeyedLock();
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
     const row = await store.find(actor.userId, reference);
     if (!row) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
     return row;
+  }
+
+  /** One's own, or one of an organisation that one manages: to see that it is there, put it to sleep and delete it. */
+  async function findManaged(actor: Actor, reference: string): Promise<OwnedRow> {
+    const own = await store.find(actor.userId, reference);
+    if (own) return own;
+    const [first, ...others] = await store.findManaged(actor.userId, reference);
+    if (!first) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
+    if (others.length === 0) return first;
+    throw new DormouseError(
+      "invalid_argument",
+      `workspace is ${JSON.stringify(reference)}: ${[first, ...others].map(({ owner }) => owner).join(" and ")} have one each; give its id`,
+    );
+  }
+
+  /** Default: the person's own. */
+  async function organisationOf(actor: Actor, reference: string | undefined): Promise<Membership> {
+    if (reference === undefined) return await organisations.personal(actor.userId);
+    const found = await organisations.find(actor.userId, reference);
+    if (found) return found;
+    throw new DormouseError("not_found", `organisation: you are in no organisation ${JSON.stringify(reference)}`);
   }
 
   /** Settles and answers the row; what failed meanwhile is thrown as it failed. */
@@ -167,6 +194,7 @@ export function workspaceService(options: {
     actor: Actor,
     input: z.output<typeof createWorkspace>,
     from: Awaited<ReturnType<TemplateCatalogue["get"]>>,
+    organisation: Membership,
   ): Promise<OwnedRow> {
     const repository = input.repository === undefined ? undefined : parseRepositoryUrl(input.repository);
     if (input.ref !== undefined) {
@@ -177,7 +205,9 @@ export function workspaceService(options: {
       id: createId("ws"),
       state: "creating",
       template: from.shipped.name,
-      ...(await beginningOf(input, from, repository, { ownerId: actor.userId, definitions, findPrebuild })),
+      ...(await beginningOf(input, from, repository, {
+        ...{ ownerId: actor.userId, organisationId: organisation.id, definitions, findPrebuild },
+      })),
       env: input.env ?? {},
       expiresAt: expiry(input.ttlSeconds),
       hibernateAfterSeconds:
@@ -187,7 +217,7 @@ export function workspaceService(options: {
       personalSetup: input.prebuild ? null : "wanted",
     };
     const base = repository ? nameAfter(repository.name) : (from.baked?.name ?? randomName());
-    const inserted = await insertNamed(actor, input.name, base, row);
+    const inserted = await insertNamed(actor, organisation, { wanted: input.name, base, row });
     if (repository?.credential) engine.lendCredential(row.id, repository.credential);
     return inserted;
   }
@@ -195,14 +225,18 @@ export function workspaceService(options: {
   /** Under the name that was asked for, or the first like `base` that is free. */
   async function insertNamed(
     actor: Actor,
-    wanted: string | undefined,
-    base: string,
-    row: Omit<Parameters<WorkspaceStore["insert"]>[0], "name">,
+    { id, name }: Owner["organisation"],
+    {
+      wanted,
+      base,
+      row,
+    }: { wanted: string | undefined; base: string; row: Omit<Parameters<WorkspaceStore["insert"]>[0], "name"> },
   ): Promise<OwnedRow> {
     // One after the other, so that several at once do not each find the last place free.
-    return await inserting.run(actor.userId, async () => {
-      await quota.check(actor.userId, "workspace");
-      const owner = { userId: actor.userId, email: actor.email };
+    const alone = <T>(work: () => Promise<T>) => inserting.run(actor.userId, () => inserting.run(id, work));
+    return await alone(async () => {
+      await quota.check({ userId: actor.userId, organisationId: id }, "workspace");
+      const owner = { userId: actor.userId, email: actor.email, organisation: { id, name } };
       const insert = async (name: string) =>
         store.insert({ ...row, name, address: await addresses.take(actor.userId, name) }, owner);
       if (wanted !== undefined) return await insert(wanted);
@@ -291,7 +325,7 @@ export function workspaceService(options: {
     try {
       const { template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib } = parent;
       const { hibernateAfterSeconds, deleteAfterSeconds, definition, personalSetup } = parent;
-      made = await insertNamed(actor, name, parent.name, {
+      const row = {
         id: createId("ws"),
         state: "creating",
         ...{ template, repository, ref, folder, prepared, vcpus, memoryMib, diskGib },
@@ -301,7 +335,10 @@ export function workspaceService(options: {
         expiresAt: expiry(request.ttlSeconds),
         sourceWorkspace: snapshot.workspaceId,
         sourceSnapshot: snapshot.id,
-      });
+      };
+      // In the same organisation: its key alone opens what it starts from.
+      const organisation = { id: parent.organisationId, name: parent.organisation };
+      made = await insertNamed(actor, organisation, { wanted: name, base: parent.name, row });
       await policies.inherit(parent.id, made.id);
       return { workspace: view(await settled(made.id, made)) };
     } catch (caught) {
@@ -321,8 +358,9 @@ export function workspaceService(options: {
     find,
     async create(actor, rawInput, signal) {
       const input = createWorkspace.parse(rawInput);
-      const template = await templates.get(input.template);
-      const row = await insert(actor, input, template);
+      const organisation = await organisationOf(actor, input.organisation);
+      const template = await templates.get(input.template, organisation.id);
+      const row = await insert(actor, input, template, organisation);
       if (!input.wait) {
         changes.publish(row.id, { type: "state", workspace: view(row) });
         engine
@@ -348,8 +386,13 @@ export function workspaceService(options: {
         signal?.removeEventListener("abort", onAbort);
       }
     },
-    list: async (actor) => (await store.list(actor.userId)).map(view),
-    get: async (actor, reference) => view(await find(actor, reference)),
+    async list(actor, reference) {
+      if (reference === undefined) return (await store.list(actor.userId)).map(view);
+      const { id, role } = await organisationOf(actor, reference);
+      const rows = await store.ofOrganisation(id);
+      return (role === "member" ? rows.filter(({ ownerId }) => ownerId === actor.userId) : rows).map(view);
+    },
+    get: async (actor, reference) => view(await findManaged(actor, reference)),
     async update(actor, reference, patch) {
       const row = await find(actor, reference);
       const updated = await store.update(row.id, {
@@ -369,7 +412,7 @@ export function workspaceService(options: {
       return view(updated);
     },
     async delete(actor, reference) {
-      const row = await find(actor, reference);
+      const row = await findManaged(actor, reference);
       await beginDeletion(row, null);
       await engine.settle(row.id).catch((error: unknown) => {
         throw new DormouseError(
@@ -380,7 +423,7 @@ export function workspaceService(options: {
       });
     },
     async unpushed(actor, reference) {
-      const row = await find(actor, reference);
+      const row = await findManaged(actor, reference);
       // A machine that does not answer, or has no repository there now, is known by its newest snapshot.
       const live = row.state === "running" ? await unpushedNow(row).catch(() => undefined) : undefined;
       if (live) return live;
@@ -391,7 +434,7 @@ export function workspaceService(options: {
       return { at, branch, changedFiles, commits: unpushedCommits, stashes };
     },
     async hibernate(actor, reference) {
-      const row = await find(actor, reference);
+      const row = await findManaged(actor, reference);
       if (row.state === "hibernated") return view(row);
       await engine.transition(row, "hibernating");
       const after = await settled(row.id);
@@ -406,7 +449,7 @@ export function workspaceService(options: {
     },
     async snapshot(actor, reference, name) {
       const row = await find(actor, reference);
-      await quota.check(actor.userId, "snapshot");
+      await quota.check({ userId: actor.userId, organisationId: row.organisationId }, "snapshot");
       return toSnapshot(await takeSnapshot(row, "manual", name));
     },
     async snapshots(actor, reference) {
@@ -429,7 +472,7 @@ export function workspaceService(options: {
     async fork(actor, reference, request) {
       const parent = await find(actor, reference);
       // Before a snapshot is taken for nobody.
-      await quota.check(actor.userId, "workspace");
+      await quota.check({ userId: actor.userId, organisationId: parent.organisationId }, "workspace");
       const snapshot =
         request.snapshot === undefined
           ? await takeSnapshot(parent, "fork", undefined)
@@ -441,6 +484,17 @@ export function workspaceService(options: {
       // One after the other: each is there in a moment, and together they would only wait for the same processors.
       for (const name of names) forks.push(await forkOne(actor, { parent, snapshot, name, request }));
       return { snapshot: toSnapshot(snapshot), forks };
+    },
+    async suspend(organisationId, ownerId) {
+      for (const row of await store.ofOrganisation(organisationId)) {
+        if (row.ownerId !== ownerId || row.state !== "running") continue;
+        const reason = "its owner is not in its organisation any more";
+        const next = await engine.transition(row, "hibernating", { reason });
+        if (!next) continue;
+        engine
+          .settle(row.id, next)
+          .catch((error: unknown) => log.error("falling asleep broke off", { workspaceId: row.id, error }));
+      }
     },
     async keepImpersonal({ id, personalSetup }) {
       if (personalSetup === null || (await store.decidePersonalSetup(id, null))) return true;

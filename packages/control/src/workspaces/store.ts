@@ -1,8 +1,9 @@
 import { DormouseError } from "@dormouse/base";
 import type { WorkspaceState } from "@dormouse/contract";
 import { and, asc, eq, getTableColumns, inArray, isNotNull, isNull, lte, ne, notInArray, or, sql } from "drizzle-orm";
+import { isUniqueViolation } from "../database/errors.ts";
 import type { Database } from "../database/open.ts";
-import { transitions, users, workspaces } from "../database/schema.ts";
+import { members, organisations, transitions, users, workspaces } from "../database/schema.ts";
 import type { Definition } from "../definitions/definition.ts";
 import type { Metered } from "./meter.ts";
 import { assertTransition, settledStates } from "./states.ts";
@@ -38,13 +39,21 @@ export interface Transition {
 /** Workspaces in the database. Every change of state is recorded there by the same statement. */
 export interface WorkspaceStore {
   /** @throws DormouseError `already_exists` when the owner has a workspace of that name. */
-  insert(row: Omit<typeof workspaces.$inferInsert, "ownerId" | "createdAt">, owner: Owner): Promise<OwnedRow>;
+  insert(
+    row: Omit<typeof workspaces.$inferInsert, "ownerId" | "organisationId" | "createdAt">,
+    owner: Owner,
+  ): Promise<OwnedRow>;
   byId(id: string): Promise<OwnedRow | undefined>;
-  /** By name or id, among those of the owner. */
-  find(ownerId: string, reference: string): Promise<OwnedRow | undefined>;
+  /** By name or id, among a person's own in organisations that they are in. */
+  find(userId: string, reference: string): Promise<OwnedRow | undefined>;
+  /** The same of other people, in organisations that the person manages; several can have one name. */
+  findManaged(userId: string, reference: string): Promise<OwnedRow[]>;
   /** By what stands for it in its ports' origins. */
   byAddress(address: string): Promise<OwnedRow | undefined>;
-  list(ownerId: string): Promise<OwnedRow[]>;
+  /** A person's own, in organisations that they are in. */
+  list(userId: string): Promise<OwnedRow[]>;
+  /** Everybody's in an organisation. */
+  ofOrganisation(organisationId: string): Promise<OwnedRow[]>;
   /** Everybody's, as far as the reconciler looks at them. */
   all(): Promise<Overseen[]>;
   /** Those with something under way. */
@@ -91,35 +100,49 @@ export type Seen = Pick<WorkspaceRow, "id" | "state" | "generation">;
 /** What the reconciler knows of every workspace. */
 export type Overseen = Seen & Metered & Pick<WorkspaceRow, "hibernateAfterSeconds" | "prepared">;
 /** Whose workspace it is. */
-export type Owner = { userId: string; email: string };
+export interface Owner {
+  userId: string;
+  email: string;
+  organisation: { id: string; name: string };
+}
 
 /** The {@link WorkspaceStore} on a database. */
 export function workspaceStore(db: Database): WorkspaceStore {
   const owned = () =>
     db
-      .select({ ...getTableColumns(workspaces), owner: users.email })
+      .select({ ...getTableColumns(workspaces), owner: users.email, organisation: organisations.name })
       .from(workspaces)
-      .innerJoin(users, eq(users.id, workspaces.ownerId));
+      .innerJoin(users, eq(users.id, workspaces.ownerId))
+      .innerJoin(organisations, eq(organisations.id, workspaces.organisationId));
+  /** Those in organisations that a person is in; who has left one has no part in what is there. */
+  const ofMember = (userId: string) =>
+    owned().innerJoin(members, and(eq(members.organisationId, workspaces.organisationId), eq(members.userId, userId)));
+  const isCalled = (reference: string) => or(eq(workspaces.id, reference), eq(workspaces.name, reference));
   const one = (rows: unknown[]) => rows[0] as OwnedRow | undefined;
   const byId = async (id: string) => one(await owned().where(eq(workspaces.id, id)));
 
   return {
     byId,
-    async insert(row, owner) {
+    async insert(row, { userId, email, organisation }) {
       const rows = await refusingTakenNames(row.name, () =>
         db
           .insert(workspaces)
-          .values({ ...row, ownerId: owner.userId })
+          .values({ ...row, ownerId: userId, organisationId: organisation.id })
           .returning(),
       );
-      return { ...rows[0], owner: owner.email } as OwnedRow;
+      return { ...rows[0], owner: email, organisation: organisation.name } as OwnedRow;
     },
-    async find(ownerId, reference) {
-      const rows = await owned().where(
-        and(eq(workspaces.ownerId, ownerId), or(eq(workspaces.id, reference), eq(workspaces.name, reference))),
-      );
+    async find(userId, reference) {
+      const rows = await ofMember(userId).where(and(eq(workspaces.ownerId, userId), isCalled(reference)));
       // A name is free again while its last bearer is being deleted, and could in theory look like an id.
       return one(rows.filter((row) => row.id === reference)) ?? one((rows as OwnedRow[]).sort(deletingLast));
+    },
+    async findManaged(userId, reference) {
+      const rows = await ofMember(userId).where(
+        and(ne(workspaces.ownerId, userId), inArray(members.role, ["owner", "admin"]), isCalled(reference)),
+      );
+      const exact = rows.filter((row) => row.id === reference);
+      return (exact.length > 0 ? exact : rows) as OwnedRow[];
     },
     async byAddress(address) {
       const { id } = workspaces;
@@ -128,13 +151,19 @@ export function workspaceStore(db: Database): WorkspaceStore {
       );
       return one(rows);
     },
-    async list(ownerId) {
-      return (await owned().where(eq(workspaces.ownerId, ownerId)).orderBy(asc(workspaces.createdAt))) as OwnedRow[];
+    async list(userId) {
+      const own = ofMember(userId).where(eq(workspaces.ownerId, userId));
+      return (await own.orderBy(asc(workspaces.createdAt))) as OwnedRow[];
+    },
+    async ofOrganisation(organisationId) {
+      const all = owned().where(eq(workspaces.organisationId, organisationId));
+      return (await all.orderBy(asc(workspaces.createdAt))) as OwnedRow[];
     },
     async all() {
-      const { id, state, generation, ownerId, vcpus, memoryMib, startedAt, hibernateAfterSeconds, prepared } =
-        workspaces;
-      const columns = { id, state, generation, ownerId, vcpus, memoryMib, startedAt, hibernateAfterSeconds, prepared };
+      const { id, state, generation, ownerId, organisationId, vcpus, memoryMib, startedAt } = workspaces;
+      const { hibernateAfterSeconds, prepared } = workspaces;
+      const metered = { id, state, generation, ownerId, organisationId, vcpus, memoryMib, startedAt };
+      const columns = { ...metered, hibernateAfterSeconds, prepared };
       return (await db.select(columns).from(workspaces)) as Overseen[];
     },
     async unsettled() {
@@ -181,9 +210,14 @@ export function workspaceStore(db: Database): WorkspaceStore {
           )
           .returning(),
       );
-      const rows = await db.with(changed).select().from(changed).innerJoin(users, eq(users.id, changed.ownerId));
+      const rows = await db
+        .with(changed)
+        .select()
+        .from(changed)
+        .innerJoin(users, eq(users.id, changed.ownerId))
+        .innerJoin(organisations, eq(organisations.id, changed.organisationId));
       const row = rows[0];
-      return row && ({ ...row.changed, owner: row.users.email } as OwnedRow);
+      return row && ({ ...row.changed, owner: row.users.email, organisation: row.organisations.name } as OwnedRow);
     },
     async update(id, patch) {
       if (Object.keys(patch).length > 0) {
@@ -238,9 +272,7 @@ async function refusingTakenNames<T>(name: string | undefined, work: () => Promi
   try {
     return await work();
   } catch (error) {
-    const cause = (error as { cause?: { code?: unknown; constraint?: unknown } }).cause;
-    // 23505 unique_violation.
-    if (cause?.code !== "23505" || cause.constraint !== "workspaces_name") throw error;
+    if (!isUniqueViolation(error, "workspaces_name")) throw error;
     throw new DormouseError("already_exists", `you have a workspace named ${name} already; choose another name`, {
       details: { name },
       cause: error,

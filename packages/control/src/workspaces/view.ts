@@ -11,8 +11,8 @@ export type WorkspaceRow = Omit<typeof workspaces.$inferSelect, "state" | "env" 
   env: Record<string, string>;
 };
 
-/** A workspace with the e-mail address of its owner. */
-export type OwnedRow = WorkspaceRow & { owner: string };
+/** A workspace with the e-mail address of its owner and the name of its organisation. */
+export type OwnedRow = WorkspaceRow & { owner: string; organisation: string };
 
 /** Makes of a row what the API shows. */
 export type WorkspaceView = (row: OwnedRow) => Workspace;
@@ -28,6 +28,7 @@ export function toWorkspace(
     id: row.id,
     name: row.name,
     owner: row.owner,
+    organisation: row.organisation,
     state: row.state,
     reason: row.reason,
     template: row.definition?.template?.name ?? row.template,

@@ -20,6 +20,7 @@ export interface EgressLayer {
 /** From the widest to the most specific. */
 export interface EgressLayers {
   installation?: EgressLayer | undefined;
+  organisation?: EgressLayer | undefined;
   template?: EgressLayer | undefined;
   repository?: EgressLayer | undefined;
   workspace?: EgressLayer | undefined;
@@ -31,9 +32,8 @@ export interface EgressLayers {
  * @param repository the repository's address; its host is let through by the mode `default`.
  */
 export function mergeLayers(layers: EgressLayers, repository: string | null): EgressPolicy {
-  const all = [layers.installation, layers.template, layers.repository, layers.workspace].filter(
-    (layer) => layer !== undefined,
-  );
+  const { installation, organisation, template, repository: ofRepository, workspace } = layers;
+  const all = [installation, organisation, template, ofRepository, workspace].filter((layer) => layer !== undefined);
   const mode = all.findLast((layer) => layer.mode !== undefined)?.mode ?? "default";
   const own = all.flatMap((layer) => expandPresets(layer.allow ?? [], "egress.allow"));
   const usual =
