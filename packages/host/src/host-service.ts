@@ -68,6 +68,8 @@ export interface HostServiceOptions {
 
 export interface CreateMachine {
   workspaceId: string;
+  /** Whose key seals its snapshots; undefined: the installation's. */
+  organisationId?: string | undefined;
   generation: number;
   template: string;
   hostname: string;
@@ -255,9 +257,10 @@ export class HostService {
       const warm = isPooled ? this.#pool.take() : undefined;
       const machine = warm ?? newMachine(template, input.resources);
       try {
-        const { workspaceId, generation, hostname, env, folder, user, isKept = true, egress } = input;
+        const { workspaceId, organisationId, generation, hostname, env, folder, user, isKept = true, egress } = input;
         Object.assign(machine.record, {
           workspaceId,
+          organisationId,
           generation,
           hostname,
           env,
@@ -320,6 +323,7 @@ export class HostService {
     ref: MachineRef & {
       env: Record<string, string>;
       snapshotId?: string | undefined;
+      organisationId?: string | undefined;
       egress?: EgressPolicy | undefined;
     },
   ): Promise<MachineInfo> {
@@ -327,7 +331,7 @@ export class HostService {
       const machine = this.#find(ref.workspaceId);
       const { record } = machine;
       if (record.generation > ref.generation) throw staleGeneration(ref, record);
-      const { snapshotId } = ref;
+      const { snapshotId, organisationId = record.organisationId } = ref;
       const isDone = record.state === "running" && record.generation === ref.generation;
       if (ref.egress) await this.#applyEgress(machine, ref.egress);
       if (snapshotId === undefined || isDone) {
@@ -335,7 +339,7 @@ export class HostService {
       }
       const snapshot = { workspaceId: ref.workspaceId, id: snapshotId };
       // First whether it is there, then give up what is.
-      await this.#options.timeline.open(snapshot);
+      await this.#options.timeline.open(snapshot, { organisationId });
       await machine.live?.kill();
       machine.live = undefined;
       return await this.#bringBack(machine, ref, snapshot);
@@ -566,14 +570,14 @@ export class HostService {
    */
   async #bringBack(
     machine: Machine,
-    next: { generation: number; env: Record<string, string> },
+    next: { generation: number; env: Record<string, string>; organisationId?: string | undefined },
     snapshot?: SnapshotRef,
   ): Promise<MachineInfo> {
     const { record } = machine;
     const startedMs = performance.now();
-    const { generation, env } = next;
+    const { generation, env, organisationId = record.organisationId } = next;
     const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
-    await this.#change(machine, { state: "waking", generation, env, reason: null });
+    await this.#change(machine, { state: "waking", generation, env, organisationId, reason: null });
     try {
       if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
       else if (record.start) await this.#waker.fromMoment(machine);

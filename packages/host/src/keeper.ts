@@ -114,7 +114,7 @@ export class Keeper {
   ): Promise<SnapshotInfo> {
     const { timeline, store } = this.#options;
     const { capture, reason, name, facts, signal } = moment;
-    const { workspaceId, generation, tokenSalt, templateHash, user, booted } = record;
+    const { workspaceId, organisationId, generation, tokenSalt, templateHash, user, booted } = record;
     const template = this.#options.template(templateHash);
     return await timeline.keep(
       {
@@ -123,6 +123,7 @@ export class Keeper {
         name,
         facts,
         workspaceId: workspaceId ?? "",
+        organisationId,
         generation,
         parent: record.parent ?? (booted ? null : await timeline.templateSnapshot(template)),
         base: { memory: booted ? null : store.memoryOf(record, template), disk: store.diskBaseOf(record, template) },

@@ -8,6 +8,7 @@ import {
   egressPolicy,
   environment,
   machineState,
+  organisationId,
   resources,
   snapshotRef,
   userName,
@@ -27,6 +28,8 @@ export const machineRecord = z.object({
   machineId: z.string(),
   /** Null: a machine of the pool that nobody has claimed. */
   workspaceId: z.string().nullable(),
+  /** Whose key seals its snapshots; absent: the installation's, as for builders and in records of earlier versions. */
+  organisationId: organisationId.optional(),
   generation: z.number().int(),
   state: machineState,
   reason: z.string().nullable(),

@@ -16,6 +16,8 @@ export type StartFiles = Pick<MachineRecord, "memory" | "diskBase" | "start" | "
 /** A moment that lies ready on this host's disk, so that a fork need not fetch it from the store. */
 interface LocalMoment {
   folder: string;
+  /** Whose it is; undefined: everybody's. */
+  organisationId: string | undefined;
   files: StartFiles;
   timer: NodeJS.Timeout;
 }
@@ -82,19 +84,21 @@ export class Moments {
     };
     undo.release();
     return {
-      keepReady: (snapshot) => void this.#keep(keyOf(snapshot), { folder, files }, localMs.usual),
+      keepReady: (snapshot) =>
+        void this.#keep(keyOf(snapshot), { folder, organisationId: record.organisationId, files }, localMs.usual),
       discard: () => rm(folder, { recursive: true, force: true }),
     };
   }
 
   /**
    * Fills a machine's folder with a snapshot's moment.
-   * @throws DormouseError `not_found` naming the snapshot; what was written is in the folder still.
+   * @throws DormouseError `not_found` naming the snapshot, `failed_precondition` for another organisation's; what was written
+   *   is in the folder still.
    */
   async fill(record: MachineRecord, snapshot: SnapshotRef, signal?: AbortSignal): Promise<StartFiles> {
     const { store } = this.#options;
     await mkdir(store.folderOf(record.machineId), { recursive: true, mode: 0o711 });
-    return await this.#fillFromDisk(record, await this.#localOf(snapshot, signal));
+    return await this.#fillFromDisk(record, await this.#localOf(record, snapshot, signal));
   }
 
   async close(): Promise<void> {
@@ -102,15 +106,19 @@ export class Moments {
   }
 
   /** The moment on this host's disk; put together from the store first where it is not, once for all who want it. */
-  async #localOf(snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
+  async #localOf({ organisationId }: MachineRecord, snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
     const key = keyOf(snapshot);
     const known = this.#local.get(key);
-    if (known) {
+    // Another organisation's is asked for in the store, which refuses it.
+    if (known && (known.organisationId === undefined || known.organisationId === organisationId)) {
       known.timer.refresh();
       return known;
     }
-    const fetching = this.#fetching.get(key) ?? this.#fetch(snapshot, signal).finally(() => this.#fetching.delete(key));
-    this.#fetching.set(key, fetching);
+    const forWhom = `${key} ${organisationId ?? ""}`;
+    const fetching =
+      this.#fetching.get(forWhom) ??
+      this.#fetch(snapshot, { organisationId, signal }).finally(() => this.#fetching.delete(forWhom));
+    this.#fetching.set(forWhom, fetching);
     return await fetching;
   }
 
@@ -154,11 +162,14 @@ export class Moments {
     };
   }
 
-  async #fetch(snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
+  async #fetch(
+    snapshot: SnapshotRef,
+    { organisationId, signal }: { organisationId: string | undefined; signal?: AbortSignal | undefined },
+  ): Promise<LocalMoment> {
     const { store, timeline } = this.#options;
     const folder = store.folderOf(`moment-${randomBytes(12).toString("hex")}`);
     const suffix = randomBytes(4).toString("hex");
-    const reader = await timeline.open(snapshot, signal);
+    const reader = await timeline.open(snapshot, { organisationId, signal });
     // Its drives are the template's: without them there is nothing to start.
     await this.#options.templates.ensure(timeline.originOf(reader).templateHash, signal);
     if (!reader.memory) throw new DormouseError("data_loss", `snapshot ${snapshot.id} holds no memory`);
@@ -183,7 +194,7 @@ export class Moments {
     const files = { memory, diskBase, start, ...timeline.originOf(reader) };
     return this.#keep(
       keyOf(snapshot),
-      { folder, files },
+      { folder, organisationId: timeline.isShared(reader) ? undefined : organisationId, files },
       reader.manifest.name === null ? localMs.usual : localMs.named,
     );
   }

@@ -8,7 +8,7 @@ import {
   createFileStore,
   createS3Store,
   createSnapshotStore,
-  type StorageKey,
+  organisationKeys,
 } from "@dormouse/storage";
 import { createAgentTokens } from "./agent-token.ts";
 import type { HostConfig } from "./config.ts";
@@ -137,11 +137,9 @@ async function openTimeline(config: HostConfig, log: Logger): Promise<Timeline> 
           maxBytes: config.snapshotCacheMib * mib,
         })
       : await createFileStore({ folder: snapshotStore?.folder ?? join(config.dataDir, "snapshots") });
-  const key: StorageKey | undefined = snapshotKey && {
-    id: snapshotKey.id,
-    bytes: Buffer.from(snapshotKey.secret, "base64"),
-  };
-  const store = createSnapshotStore({ objects, findKey: (id) => (id === key?.id ? key : undefined) });
+  const keys =
+    snapshotKey && organisationKeys({ id: snapshotKey.id, bytes: Buffer.from(snapshotKey.secret, "base64") });
+  const store = createSnapshotStore({ objects, ...(keys && { findKey: keys.find }) });
   const retention = { tiers: config.retention };
-  return new Timeline({ store, key, retention, sharesTemplates: snapshotStore !== undefined, log });
+  return new Timeline({ store, keys, retention, sharesTemplates: snapshotStore !== undefined, log });
 }

@@ -2,7 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger, DormouseError, systemClock } from "@dormouse/base";
-import { createFileStore, createSnapshotStore, type ObjectStore } from "@dormouse/storage";
+import {
+  createFileStore,
+  createSnapshotStore,
+  type ObjectStore,
+  organisationKeys,
+  type StorageKey,
+} from "@dormouse/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Timeline } from "./timeline.ts";
 
@@ -60,4 +66,30 @@ test("a store that fails while it is tidied up costs nobody the snapshot that wa
   expect(lines.join()).toContain("old snapshots were not removed");
   expect(lines.join()).toContain("the store is away");
   expect(await idsOf(timelineOf(objects))).toEqual([kept]);
+});
+
+test("a machine starts from its organisation's snapshots and everybody's, and from no other's", async () => {
+  const keys = organisationKeys({ id: "installation", bytes: Buffer.alloc(32, 3) });
+  const store = createSnapshotStore({ objects, findKey: keys.find });
+  const timeline = new Timeline({ store, keys, log: createLogger({ write: (line) => void lines.push(line) }) });
+  const write = async (of: string, key: StorageKey) => {
+    await using writer = await store.begin({ workspaceId: of, generation: 1, reason: "fork", parent: null, key });
+    await writer.disk("workspace", 4096).write(0, Buffer.alloc(4096, 1));
+    await writer.devices(Buffer.from("devices"));
+    return { workspaceId: of, id: (await writer.publish()).id };
+  };
+  const shared = await write("ws-shared", keys.of(undefined));
+  const own = await write("ws-own", keys.of("org-a"));
+  expect(timeline.isShared(await timeline.open(shared, { organisationId: "org-a" }))).toBe(true);
+  expect(timeline.isShared(await timeline.open(own, { organisationId: "org-a" }))).toBe(false);
+  expect((await timeline.open(shared, { organisationId: undefined })).manifest.id).toBe(shared.id);
+  for (const [organisationId, allowed] of [
+    ["org-b", "installation or installation.org-b"],
+    [undefined, "installation"],
+  ] as const) {
+    await expect(timeline.open(own, { organisationId })).rejects.toMatchObject({
+      code: "failed_precondition",
+      message: `snapshot ${own.id} of ws-own is sealed with key installation.org-a; it must be with ${allowed}`,
+    });
+  }
 });

@@ -8,12 +8,12 @@ import {
   blockBytes,
   defaultRetention,
   type ImageWriter,
+  type OrganisationKeys,
   type RetentionPolicy,
   type SnapshotManifest,
   type SnapshotReader,
   type SnapshotStore,
   type SnapshotWriter,
-  type StorageKey,
   selectExpired,
 } from "@dormouse/storage";
 import { z } from "zod";
@@ -53,6 +53,8 @@ const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string(), 
 export interface Moment {
   capture: Capture;
   workspaceId: string;
+  /** Whose key seals it; undefined: the installation's. */
+  organisationId: string | undefined;
   generation: number;
   reason: SnapshotInfo["reason"];
   name?: string | undefined;
@@ -83,7 +85,8 @@ export interface MomentBase {
 
 export interface TimelineOptions {
   store: SnapshotStore;
-  key?: StorageKey | undefined;
+  /** Default: nothing is sealed. */
+  keys?: OrganisationKeys | undefined;
   retention?: RetentionPolicy;
   /** Other hosts have the store too, and will need what the machines in it are made from. Default: no. */
   sharesTemplates?: boolean;
@@ -93,7 +96,7 @@ export interface TimelineOptions {
 /** Snapshots of this host's machines in the store, and the templates they begin from. */
 export class Timeline {
   readonly #store: SnapshotStore;
-  readonly #key: StorageKey | undefined;
+  readonly #keys: OrganisationKeys | undefined;
   readonly #log: Logger;
   readonly #retention: RetentionPolicy;
   readonly #sharesTemplates: boolean;
@@ -102,7 +105,7 @@ export class Timeline {
 
   constructor(options: TimelineOptions) {
     this.#store = options.store;
-    this.#key = options.key;
+    this.#keys = options.keys;
     this.#log = options.log;
     this.#retention = options.retention ?? defaultRetention;
     this.#sharesTemplates = options.sharesTemplates ?? false;
@@ -127,7 +130,7 @@ export class Timeline {
 
   /** Of the difference to the parent; of the whole when the parent is gone, which its workspace's deletion can bring. */
   async #begin(moment: Moment, signal?: AbortSignal): Promise<SnapshotWriter & { isWhole: boolean }> {
-    const { capture, workspaceId, generation, reason, parent } = moment;
+    const { capture, workspaceId, organisationId, generation, reason, parent } = moment;
     const begin = (from: SnapshotRef | null) =>
       this.#store.begin({
         workspaceId,
@@ -136,7 +139,7 @@ export class Timeline {
         parent: from,
         name: moment.name ?? null,
         compatibility: { ...capture.identity, resources: { ...capture.identity.resources } },
-        key: this.#key,
+        key: this.#keys?.of(organisationId),
         signal,
       });
     try {
@@ -160,9 +163,23 @@ export class Timeline {
     return snapshots.map(toInfo).reverse();
   }
 
-  /** @throws DormouseError `not_found` naming it. */
-  async open({ workspaceId, id }: SnapshotRef, signal?: AbortSignal): Promise<SnapshotReader> {
-    return await this.#store.open(workspaceId, id, { signal, keyIds: this.#key && [this.#key.id] });
+  /**
+   * For a machine of an organisation, or of nobody.
+   * @throws DormouseError `not_found` naming it; `failed_precondition` for what another organisation's key seals.
+   */
+  async open(
+    { workspaceId, id }: SnapshotRef,
+    { organisationId, signal }: { organisationId: string | undefined; signal?: AbortSignal | undefined },
+  ): Promise<SnapshotReader> {
+    return await this.#store.open(workspaceId, id, {
+      ...(signal && { signal }),
+      ...(this.#keys && { keyIds: this.#keys.idsFor(organisationId) }),
+    });
+  }
+
+  /** Whether machines of any organisation may start from it: the installation's own key seals it, or none. */
+  isShared({ manifest }: SnapshotReader): boolean {
+    return manifest.keyId === null || manifest.keyId === this.#keys?.of(undefined).id;
   }
 
   /** The drive in a snapshot. */
@@ -265,7 +282,8 @@ export class Timeline {
       name: template.name,
       parent: null,
       compatibility: { ...manifest.identity, resources: { ...manifest.identity.resources } },
-      key: this.#key,
+      // Everybody's: what begins with it shares its blocks.
+      key: this.#keys?.of(undefined),
     });
     const memory = join(template.memory, manifest.memory.name);
     await copyFile(memory, writer.memory((await stat(memory)).size));
@@ -280,8 +298,9 @@ export class Timeline {
   async #shareParts(template: TemplateFolder): Promise<TemplateParts> {
     const { name, resources, createdMs, artifacts } = template;
     const files: TemplateParts["files"] = {};
+    const key = this.#keys?.of(undefined);
     for (const part of sharedParts) {
-      files[part] = (await this.#store.putFile(artifacts[part], { ...(this.#key && { key: this.#key }) })).sha256;
+      files[part] = (await this.#store.putFile(artifacts[part], { ...(key && { key }) })).sha256;
     }
     return { name, resources, createdMs, artifactsHash: artifacts.hash, files };
   }

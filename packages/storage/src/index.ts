@@ -10,6 +10,7 @@ export {
   type SnapshotManifest,
   type SnapshotReason,
 } from "./format/manifest.ts";
+export { type OrganisationKeys, organisationKeys } from "./format/organisation-keys.ts";
 export { maxPackBytes, readablePackVersions } from "./format/pack-header.ts";
 export { createSnapshotId, parseSnapshotId } from "./format/snapshot-id.ts";
 export type { ImageReader, MaterialiseOptions } from "./image/image-reader.ts";
