@@ -29,6 +29,7 @@ export function printWorkspace(info: WorkspaceInfo): void {
     ["state", paintState(info.state)],
     ...(info.reason === null ? [] : ([["reason", info.reason]] as const)),
     ["owner", info.owner],
+    ["organisation", info.organisation],
     ["template", info.template],
     ["repository", info.repository ?? "-"],
     ...(info.ref === null ? [] : ([["ref", info.ref]] as const)),

@@ -21,8 +21,8 @@ export const api: ContractRouterClient<typeof apiContract> = createORPCClient(
   }),
 );
 
-/** Calls a route outside of the contract, such as those that sign in. */
-export async function post(path: string, body: unknown): Promise<void> {
+/** Calls a route outside of the contract, such as those that sign in; what it answers is as it came. */
+export async function post(path: string, body: unknown): Promise<unknown> {
   const response = await fetch(path, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -30,7 +30,7 @@ export async function post(path: string, body: unknown): Promise<void> {
   }).catch((caught) => {
     throw new DormouseError("unavailable", "Dormouse cannot be reached at the moment", { cause: caught });
   });
-  if (response.ok) return;
+  if (response.ok) return await response.json();
   const refusal = DormouseError.fromJSON(await response.json().catch(() => undefined));
   throw refusal ?? new DormouseError("unknown", `the server answered ${response.status}`);
 }

@@ -4,4 +4,8 @@ export const browserStorage = {
   lastOpened: "dormouse.lastOpened",
   /** A database of files as the editor saw them last; the console removes it when somebody signs out. */
   rememberedFiles: "dormouse-remembered-files",
+  /** In localStorage: the name of the organisation whose workspaces the console shows. */
+  organisation: "dormouse.organisation",
+  /** In sessionStorage: the token of an invitation, as long as somebody signs in to use it. */
+  invitation: "dormouse.invitation",
 } as const;

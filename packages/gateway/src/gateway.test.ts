@@ -220,6 +220,7 @@ test("serves pages with a strict policy, and assets from their folder only", asy
   const stranger = await get("/w/ws-1");
   expect([stranger.status, stranger.headers.get("location")]).toEqual([302, "/signin?next=%2Fw%2Fws-1"]);
   expect(await (await get("/signin")).text()).toContain("<title>console</title>");
+  expect(await (await get("/join")).text()).toContain("<title>console</title>");
 
   const asset = await get("/workbench/assets/main-Ab12_-xy.js", { "accept-encoding": "identity" });
   expect(await asset.text()).toBe("export {};");

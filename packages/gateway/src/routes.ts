@@ -30,7 +30,7 @@ export function route(target: string): Route {
   if (/^\/w\/[^/]+\/?$/.test(pathname)) return { to: "page", page: "workbench", needsSignIn: true };
   if (pathname === "/") return { to: "page", page: "console", needsSignIn: true };
   if (pathname === enterPath) return { to: "port-entry" };
-  if (pathname === "/signin") return { to: "page", page: "console", needsSignIn: false };
+  if (pathname === "/signin" || pathname === "/join") return { to: "page", page: "console", needsSignIn: false };
   const asset = /^\/(workbench|console)\/(.+)$/.exec(pathname);
   if (asset) return { to: "asset", of: asset[1] === "console" ? "console" : "workbench", path: decode(asset[2] ?? "") };
   if (pathname === "/favicon.ico") return { to: "asset", of: "console", path: "favicon.svg" };

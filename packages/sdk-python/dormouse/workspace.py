@@ -46,6 +46,7 @@ class Workspace:
         resources: Optional[Dict[str, int]] = None,
         devcontainer: Union[None, str, bool] = None,
         prebuild: bool = False,
+        organisation: Optional[str] = None,
         *,
         url: Optional[str] = None,
         api_key: Optional[str] = None,
@@ -54,11 +55,14 @@ class Workspace:
         """Makes a workspace and answers when it runs; when that fails nothing of it is left.
 
         ``devcontainer`` names one of several definitions of the repository; False: none is applied. With ``prebuild``
-        only those of its commands are run that a template is made with.
+        only those of its commands are run that a template is made with. ``organisation`` is whose it is, by name or id;
+        default: ``DORMOUSE_ORG``, the saved one, or the caller's own.
         """
-        connection = Connection(find_credentials(url, api_key))
+        credentials = find_credentials(url, api_key)
+        connection = Connection(credentials)
         body = {
             "template": template,
+            "organisation": organisation or credentials.organisation,
             "ttlSeconds": ttl_seconds,
             "repository": repository,
             "ref": ref,
@@ -81,10 +85,19 @@ class Workspace:
         return cls(connection, connection.api("GET", "/workspaces/" + quote(reference, safe="")))
 
     @classmethod
-    def list(cls, *, url: Optional[str] = None, api_key: Optional[str] = None) -> "List[Workspace]":
-        """All workspaces of the caller."""
-        connection = Connection(find_credentials(url, api_key))
-        return [cls(connection, info) for info in connection.api("GET", "/workspaces")["workspaces"]]
+    def list(
+        cls,
+        organisation: Optional[str] = None,
+        *,
+        url: Optional[str] = None,
+        api_key: Optional[str] = None,
+    ) -> "List[Workspace]":
+        """The caller's workspaces, of all organisations or of the one that is meant; for who manages that, everybody's."""
+        credentials = find_credentials(url, api_key)
+        connection = Connection(credentials)
+        of = organisation or credentials.organisation
+        path = "/workspaces" if of is None else "/workspaces?organisation=" + quote(of, safe="")
+        return [cls(connection, info) for info in connection.api("GET", path)["workspaces"]]
 
     @property
     def id(self) -> str:
@@ -93,6 +106,11 @@ class Workspace:
     @property
     def name(self) -> str:
         return str(self._info["name"])
+
+    @property
+    def organisation(self) -> str:
+        """The name of its organisation; ``personal`` for the caller's own."""
+        return str(self._info["organisation"])
 
     @property
     def state(self) -> str:

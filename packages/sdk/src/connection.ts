@@ -16,6 +16,8 @@ export interface ConnectionOptions {
   url?: string;
   /** Else DORMOUSE_API_KEY or the saved one; in a page the session's cookie. */
   apiKey?: string;
+  /** The organisation that is meant when none is named. Else DORMOUSE_ORG or the saved one, else the caller's own. */
+  organisation?: string;
   /** How long an answer may take to begin, for calls that wait for nothing in particular; default 60 s. */
   requestTimeoutMs?: number;
 }
@@ -34,12 +36,15 @@ export class Connection {
   readonly url: string;
   /** The REST API. Its errors are DormouseErrors. */
   readonly api: ApiClient;
+  /** The organisation that is meant when none is named, by name or id; undefined: the caller's own. */
+  readonly organisation: string | undefined;
   readonly #apiKey: string | undefined;
   readonly #requestTimeoutMs: number;
   readonly #send: Sender;
 
-  constructor(options: { url: string; apiKey?: string; requestTimeoutMs?: number }) {
+  constructor(options: { url: string; apiKey?: string; organisation?: string; requestTimeoutMs?: number }) {
     this.url = checkUrl(options.url);
+    this.organisation = options.organisation;
     this.#apiKey = options.apiKey;
     this.#requestTimeoutMs = options.requestTimeoutMs ?? defaultRequestTimeoutMs;
     this.#send = createSender({ apiKey: options.apiKey, requestTimeoutMs: this.#requestTimeoutMs });
@@ -56,10 +61,15 @@ export class Connection {
     const environment = environmentCredentials();
     const url = options.url ?? environment.url;
     const apiKey = options.apiKey ?? environment.apiKey;
-    if (url !== undefined && (apiKey !== undefined || isPage())) return new Connection({ ...options, url, apiKey });
+    const given = options.organisation ?? environment.organisation;
+    if (url !== undefined && (apiKey !== undefined || isPage())) {
+      return new Connection({ ...options, url, apiKey, organisation: given });
+    }
     const saved = await readCredentials();
     // A key belongs to the address it was made at: it is never sent to another.
-    const savedKey = url === undefined || sameOrigin(url, saved?.url) ? saved?.apiKey : undefined;
+    const ofAddress = url === undefined || sameOrigin(url, saved?.url) ? saved : undefined;
+    const savedKey = ofAddress?.apiKey;
+    const organisation = given ?? ofAddress?.organisation;
     const chosen = { url: url ?? saved?.url, apiKey: apiKey ?? savedKey };
     if (chosen.url === undefined || chosen.apiKey === undefined) {
       throw new DormouseError(
@@ -68,7 +78,7 @@ export class Connection {
           "or set DORMOUSE_URL and DORMOUSE_API_KEY",
       );
     }
-    return new Connection({ ...options, url: chosen.url, apiKey: chosen.apiKey });
+    return new Connection({ ...options, url: chosen.url, apiKey: chosen.apiKey, organisation });
   }
 
   /** The agent of a workspace's machine, one HTTP request per call. A sleeping workspace is woken. */

@@ -11,6 +11,7 @@ beforeEach(async () => {
   vi.stubEnv("XDG_CONFIG_HOME", folder);
   vi.stubEnv("DORMOUSE_URL", "");
   vi.stubEnv("DORMOUSE_API_KEY", "");
+  vi.stubEnv("DORMOUSE_ORG", "");
 });
 afterEach(async () => {
   vi.unstubAllEnvs();
@@ -45,4 +46,19 @@ test("options go before the environment, and a saved key only to its own address
   vi.stubEnv("DORMOUSE_API_KEY", "environment");
   expect((await Connection.open()).url).toBe("http://two.example");
   expect((await Connection.open({ url: "http://three.example", apiKey: "given" })).url).toBe("http://three.example");
+});
+
+test("the organisation that is meant is the given one, the environment's, or the saved one of the same address", async () => {
+  await saveCredentials({ url: "http://one.example", apiKey: "saved", organisation: "acme" });
+  expect((await Connection.open()).organisation).toBe("acme");
+  // Signing in again to the same platform keeps it, to another one does not.
+  await saveCredentials({ url: "http://one.example", apiKey: "renewed" });
+  expect(await readCredentials()).toEqual({ url: "http://one.example", apiKey: "renewed", organisation: "acme" });
+  expect((await Connection.open({ url: "http://two.example", apiKey: "given" })).organisation).toBeUndefined();
+  vi.stubEnv("DORMOUSE_ORG", "other");
+  expect((await Connection.open()).organisation).toBe("other");
+  expect((await Connection.open({ organisation: "given" })).organisation).toBe("given");
+  vi.stubEnv("DORMOUSE_ORG", "");
+  await saveCredentials({ url: "http://two.example", apiKey: "saved" });
+  expect((await Connection.open()).organisation).toBeUndefined();
 });

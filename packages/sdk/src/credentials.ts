@@ -9,6 +9,8 @@ export interface Credentials {
   /** Base address, e.g. `http://127.0.0.1:7070`. */
   url: string;
   apiKey: string;
+  /** The organisation that is meant when none is named; default: the person's own. */
+  organisation?: string | undefined;
 }
 
 /** `$XDG_CONFIG_HOME/dormouse/credentials.json`, by default below `~/.config`. */
@@ -18,13 +20,17 @@ export function credentialsFile(): string {
 }
 
 /**
- * Writes the credentials for this user's later calls, readable by them alone (0600).
+ * Writes the credentials for this user's later calls, readable by them alone (0600). The organisation that was saved stays when
+ * none is given and the address is the same.
  * @returns the file's path.
  */
 export async function saveCredentials(credentials: Credentials, file = credentialsFile()): Promise<string> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const { url, apiKey } = credentials;
-  await writeFileAtomic(file, `${JSON.stringify({ url, apiKey }, null, 2)}\n`, { mode: 0o600 });
+  // What cannot be read is replaced.
+  const saved = await readCredentials(file).catch(() => undefined);
+  const organisation = credentials.organisation ?? (saved?.url === url ? saved.organisation : undefined);
+  await writeFileAtomic(file, `${JSON.stringify({ url, apiKey, organisation }, null, 2)}\n`, { mode: 0o600 });
   return file;
 }
 
@@ -48,12 +54,18 @@ export async function readCredentials(file = credentialsFile()): Promise<Credent
       `${file} does not hold {"url": "…", "apiKey": "…"}; write it anew with \`dormouse login\``,
     );
   }
-  return { url: value.url, apiKey: value.apiKey };
+  const { url, apiKey, organisation } = value;
+  return { url, apiKey, ...(typeof organisation === "string" && { organisation }) };
 }
 
-/** What the environment says: DORMOUSE_URL and DORMOUSE_API_KEY. */
+/** What the environment says: DORMOUSE_URL, DORMOUSE_API_KEY and DORMOUSE_ORG. */
 export function environmentCredentials(): Partial<Credentials> {
-  return { url: process.env.DORMOUSE_URL || undefined, apiKey: process.env.DORMOUSE_API_KEY || undefined };
+  const { DORMOUSE_URL, DORMOUSE_API_KEY, DORMOUSE_ORG } = process.env;
+  return {
+    url: DORMOUSE_URL || undefined,
+    apiKey: DORMOUSE_API_KEY || undefined,
+    organisation: DORMOUSE_ORG || undefined,
+  };
 }
 
 function parse(text: string): Record<string, unknown> | undefined {

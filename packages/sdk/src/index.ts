@@ -17,7 +17,12 @@ export type {
   GitCommit,
   GitProgress,
   GitStatus,
+  Invitation,
   ListeningPort,
+  MemberUsage,
+  Organisation,
+  OrganisationMember,
+  OrganisationRole,
   PersonalSetup,
   PortLink,
   Prebuild,
@@ -31,7 +36,7 @@ export type {
   WorkspaceEvent,
   WorkspaceState,
 } from "@dormouse/contract";
-export { saveCredentials } from "#credentials";
+export { readCredentials, saveCredentials } from "#credentials";
 export type { ConnectionState } from "./channel.ts";
 export { type ApiClient, Connection, type ConnectionOptions, type GuestClient } from "./connection.ts";
 export type { Credentials } from "./credentials.ts";

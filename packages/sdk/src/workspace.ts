@@ -91,9 +91,10 @@ export class Workspace {
    *   `resource_exhausted` naming what is free, `cancelled` by `signal`.
    */
   static async create(options: CreateOptions = {}): Promise<Workspace> {
-    const { connection: given, url, apiKey, requestTimeoutMs, onProgress, signal, ...input } = options;
+    const { connection: given, url, apiKey, requestTimeoutMs, onProgress, signal, ...wanted } = options;
     signal?.throwIfAborted();
     const connection = given ?? (await Connection.open({ url, apiKey, requestTimeoutMs }));
+    const input = { ...wanted, organisation: wanted.organisation ?? connection.organisation };
     // Whoever watches or may give up needs the name of what is being made, and what a repository asks for may take longer
     // than any request; else one call does it all.
     const info =
@@ -109,10 +110,11 @@ export class Workspace {
     return new Workspace(connection, await connection.api.workspaces.get({ workspace: reference }));
   }
 
-  /** All workspaces of the caller, as data. */
+  /** The caller's workspaces, of all organisations or of the one that is meant, as data; for who manages that, everybody's in it. */
   static async list(via: Via = {}): Promise<WorkspaceInfo[]> {
     const connection = via.connection ?? (await Connection.open(via));
-    return (await connection.api.workspaces.list({})).workspaces;
+    const organisation = via.organisation ?? connection.organisation;
+    return (await connection.api.workspaces.list({ organisation })).workspaces;
   }
 
   /** Deletes a workspace by name or id, from any state. */

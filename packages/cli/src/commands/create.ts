@@ -20,6 +20,7 @@ interface CreateFlags {
   devcontainer?: string | false;
   ttl?: string;
   name?: string;
+  org?: string;
   env?: Record<string, string>;
   json?: boolean;
   open?: boolean;
@@ -34,6 +35,7 @@ export default function create(command: Command): void {
     .option("--no-devcontainer", "apply none of its definitions")
     .option("--ttl <time>", "delete it after this, e.g. 1h, 2d; default: keep")
     .option("--name <name>", "default: after the repository")
+    .option("--org <name>", "whose it is; default DORMOUSE_ORG, what `dormouse org use` saved, or your own")
     .option("-e, --env <name=value>", "a variable for every process, may be given again", addVariable)
     .option("--open", "open its page in the browser")
     .option("--json", "print the workspace as JSON")
@@ -43,10 +45,10 @@ export default function create(command: Command): void {
     )
     .action(async (repository: string | undefined, flags: CreateFlags) => {
       const ttlSeconds = flags.ttl === undefined ? undefined : parseDuration("--ttl", flags.ttl);
-      const { template, name, env } = flags;
+      const { template, name, env, org: organisation } = flags;
       // Without either of the two options commander says true.
       const devcontainer = flags.devcontainer === (true as unknown) ? undefined : flags.devcontainer;
-      const options: CreateOptions = { template, name, env, ttlSeconds, devcontainer };
+      const options: CreateOptions = { template, name, organisation, env, ttlSeconds, devcontainer };
       const beganMs = performance.now();
       const workspace = await interruptible((signal) => createShown(repository, flags.ref, { ...options, signal }));
       workspace.close();

@@ -93,7 +93,8 @@ export default function egress(command: Command): void {
   command
     .command("layer <scope> [name]")
     .description(
-      "Show or replace what the installation, a template or a repository says; replacing is the administrator's",
+      "Show or replace what the installation, an organisation, a template or a repository says; replacing is the " +
+        "administrator's, and for an organisation that of its owners and admins",
     )
     .option("--mode <mode>", "open, default or none")
     .option("--allow <rules...>", "places that are allowed")
@@ -126,9 +127,12 @@ interface LayerFlags {
   clear?: boolean;
 }
 
-function parseScope(text: string): "installation" | "template" | "repository" {
-  if (text === "installation" || text === "template" || text === "repository") return text;
-  throw usageError(`scope is ${JSON.stringify(text)}: it must be installation, template or repository`);
+const scopes = ["installation", "organisation", "template", "repository"] as const;
+
+function parseScope(text: string): (typeof scopes)[number] {
+  const scope = scopes.find((each) => each === text);
+  if (scope) return scope;
+  throw usageError(`scope is ${JSON.stringify(text)}: it must be installation, organisation, template or repository`);
 }
 
 /** @throws DormouseError naming what was given and what would be right. */

@@ -42,6 +42,11 @@ export const commands: readonly CommandEntry[] = [
   { name: "rebuild", summary: "Apply a workspace's devcontainer.json again", load: () => import("./rebuild.ts") },
   { name: "delete", alias: "rm", summary: "Delete workspaces", load: () => import("./delete.ts") },
   { name: "quota", summary: "Show what you have of what you may have", load: () => import("./quota.ts") },
+  {
+    name: "org",
+    summary: "Organisations: their people, invitations, quotas and use",
+    load: () => import("./org.ts"),
+  },
   { name: "me", summary: "Say what each new workspace of yours gets", load: () => import("./me.ts") },
   { name: "template", summary: "List, bake and delete templates", load: () => import("./template.ts") },
   {

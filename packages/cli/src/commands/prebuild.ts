@@ -11,6 +11,7 @@ import { classifyRepository } from "./create.ts";
 interface RunFlags {
   ref?: string;
   devcontainer?: string;
+  org?: string;
   wait: boolean;
   json?: boolean;
 }
@@ -23,6 +24,7 @@ export default function prebuild(command: Command): void {
     .description("Set a repository's workspaces up ahead, now and by the triggers of its devcontainer.json")
     .option("--ref <ref>", "branch or tag; also as REPOSITORY@REF")
     .option("--devcontainer <name>", "which of its definitions")
+    .option("--org <name>", "whose workspaces start from it; default as for `create`")
     .option("--no-wait", "do not wait until it is made")
     .option("--json", "print the prebuild as JSON")
     .addHelpText("after", "\nCtrl-C ends the waiting, not the prebuild.")
@@ -38,8 +40,9 @@ export default function prebuild(command: Command): void {
           `${repository} is a folder here: give the address that its workspaces are to be opened with`,
         );
       }
-      const { api } = await Connection.open();
-      const wanted = { repository: source.url, ref: flags.ref ?? ref, devcontainer: flags.devcontainer };
+      const { api, organisation: usual } = await Connection.open();
+      const organisation = flags.org ?? usual;
+      const wanted = { repository: source.url, ref: flags.ref ?? ref, devcontainer: flags.devcontainer, organisation };
       const began = await api.prebuilds.run(wanted);
       const beganMs = performance.now();
       const ended = flags.wait ? await interruptible((signal) => waitShown(api, began, signal)) : began;

@@ -16,6 +16,7 @@ interface BakeFlags {
   ref?: string;
   script?: string;
   devcontainer?: string | false;
+  org?: string;
   json?: boolean;
 }
 
@@ -59,6 +60,7 @@ export default function template(command: Command): void {
     .option("--ref <ref>", "branch, tag or commit of it")
     .option("--devcontainer <name>", "which of its definitions")
     .option("--no-devcontainer", "apply none of its definitions")
+    .option("--org <name>", "whose workspaces start from it; default as for `create`")
     .option("--script <file>", "a script that is run in the machine, in the repository's folder")
     .option("--json", "print the template as JSON")
     .addHelpText(
@@ -110,7 +112,14 @@ async function bakeShown(name: string, flags: BakeFlags, script: string | undefi
   const steps = createStepReporter(display.progress);
   // Without either of the two options commander says true.
   const devcontainer = flags.devcontainer === (true as unknown) ? undefined : flags.devcontainer;
-  const create = { connection, devcontainer, prebuild: true, signal, onProgress: steps.report };
+  const create = {
+    connection,
+    organisation: flags.org,
+    devcontainer,
+    prebuild: true,
+    signal,
+    onProgress: steps.report,
+  };
   try {
     const source = flags.from === undefined ? undefined : classifyRepository(flags.from);
     const workspace =

@@ -12,6 +12,7 @@ import { OpenedRepositories } from "../platform/opened-repositories.ts";
 import { createProgressDisplay } from "../platform/progress-display.ts";
 import { type Platform, type PlatformOptions, startPlatform } from "../platform/start-platform.ts";
 import { parseRetention } from "../retention.ts";
+import { parseSize } from "../size.ts";
 import { createStepReporter } from "../step-reporter.ts";
 import { printProblem } from "../workspace-view.ts";
 import { classifyRepository } from "./create.ts";
@@ -311,16 +312,6 @@ function parseFactor(what: string, text: string, max: number): number {
   if (!/^\d+(\.\d+)?$/.test(text) || value < 1 || value > max)
     throw usageError(`${what} is ${JSON.stringify(text)}: it must be a number from 1 to ${max}, such as 1.5`);
   return value;
-}
-
-const sizes: Readonly<Record<string, number>> = { M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
-
-function parseSize(what: string, text: string): number {
-  const [, number = "", unit = ""] = /^(\d{1,6})([MGT])$/.exec(text) ?? [];
-  const factor = sizes[unit];
-  if (factor === undefined)
-    throw usageError(`${what} is ${JSON.stringify(text)}: it must be a size such as 500M, 50G or 2T`);
-  return Number(number) * factor;
 }
 
 function parseCount(what: string, text: string, max: number): number {

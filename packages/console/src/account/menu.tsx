@@ -1,19 +1,19 @@
 import { type Account, browserStorage } from "@dormouse/contract";
-import { useEffect, useState } from "preact/hooks";
-import { api, post } from "../api.ts";
+import { useState } from "preact/hooks";
+import { post } from "../api.ts";
 import { PasswordDialog } from "./password-dialog.tsx";
 import { SetupDialog } from "./setup-dialog.tsx";
 
 /** Who is signed in, with what they can do about their account. */
-export function AccountMenu() {
-  const [account, setAccount] = useState<Account>();
+export function AccountMenu({
+  account,
+  onNewOrganisation,
+}: {
+  account: Account | undefined;
+  onNewOrganisation: () => void;
+}) {
   const [isSettingUp, setSettingUp] = useState(false);
   const [isSettingPassword, setSettingPassword] = useState(false);
-
-  useEffect(() => {
-    // The list tells when nobody is signed in.
-    api.me.get({}).then(setAccount, () => undefined);
-  }, []);
 
   const signOut = async () => {
     // Whether or not the server heard it, the way back in is the sign-in page.
@@ -35,6 +35,9 @@ export function AccountMenu() {
           </button>
           <button type="button" onClick={() => setSettingPassword(true)}>
             Set password
+          </button>
+          <button type="button" onClick={onNewOrganisation}>
+            New organisation
           </button>
           <a href="/api/reference">API reference</a>
           <button type="button" onClick={signOut}>

@@ -1,7 +1,8 @@
-import type { Template } from "@dormouse/contract";
+import type { Organisation, Template } from "@dormouse/contract";
 import { useEffect, useState } from "preact/hooks";
 import { api, messageOf } from "../api.ts";
 import { Dialog } from "../dialog.tsx";
+import { organisationLabel } from "../organisations/switcher.tsx";
 import { repositoryLabel } from "../repository-label.ts";
 
 const hour = 3600;
@@ -14,7 +15,12 @@ const lives = [
 ] as const;
 
 /** The form that creates a workspace and then opens it; the workspace's own page shows the progress. */
-export function CreateDialog(props: { onClose: () => void }) {
+export function CreateDialog(props: {
+  organisations: readonly Organisation[];
+  /** What the list shows; the person's own otherwise. */
+  chosen: Organisation | undefined;
+  onClose: () => void;
+}) {
   const [templates, setTemplates] = useState<Pick<Template, "name" | "repository">[]>([
     { name: "base", repository: null },
   ]);
@@ -42,6 +48,7 @@ export function CreateDialog(props: { onClose: () => void }) {
         ref: text("ref"),
         name: text("name"),
         template: text("template") ?? "base",
+        organisation: text("organisation"),
         ttlSeconds: ttl ? Number(ttl) : null,
         wait: false,
       });
@@ -106,6 +113,18 @@ export function CreateDialog(props: { onClose: () => void }) {
             </select>
           </label>
         </div>
+        {props.organisations.length > 1 && (
+          <label>
+            <span>Organisation</span>
+            <select name="organisation">
+              {props.organisations.map(({ id, name, isPersonal }) => (
+                <option key={id} value={name} selected={props.chosen ? id === props.chosen.id : isPersonal}>
+                  {organisationLabel(name)}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
         {problem && (
           <p class="problem" role="alert">
             {problem}

@@ -1,7 +1,11 @@
-import type { Workspace } from "@dormouse/contract";
-import { useState } from "preact/hooks";
+import type { Account, Organisation, Workspace } from "@dormouse/contract";
+import { useEffect, useState } from "preact/hooks";
 import { AccountMenu } from "../account/menu.tsx";
-import { messageOf } from "../api.ts";
+import { api, messageOf } from "../api.ts";
+import { NewOrganisationDialog } from "../organisations/new-dialog.tsx";
+import { PeopleDialog } from "../organisations/people-dialog.tsx";
+import { OrganisationSwitcher } from "../organisations/switcher.tsx";
+import { useOrganisations } from "../organisations/use-organisations.ts";
 import { CreateDialog } from "./create-dialog.tsx";
 import { DeleteDialog } from "./delete-dialog.tsx";
 import { EgressDialog } from "./egress-dialog.tsx";
@@ -12,14 +16,23 @@ import { useWorkspaces } from "./use-workspaces.ts";
 
 /** The list of a person's workspaces. */
 export function WorkspacesPage() {
-  const { workspaces, problem: loadProblem, nowMs, refresh } = useWorkspaces();
+  const { organisations, chosen, choose, refresh: refreshOrganisations } = useOrganisations();
+  const { workspaces, problem: loadProblem, nowMs, refresh } = useWorkspaces(chosen?.name);
+  const [account, setAccount] = useState<Account>();
   const [isCreating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Workspace>();
   const [portsOf, setPortsOf] = useState<Workspace>();
   const [egressOf, setEgressOf] = useState<Workspace>();
+  const [isNaming, setNaming] = useState(false);
+  const [peopleOf, setPeopleOf] = useState<Organisation>();
   const [actionProblem, setActionProblem] = useState<string>();
   const problem = actionProblem ?? loadProblem;
-  usePrerendering(workspaces);
+  const isOwn = (workspace: Workspace) => account === undefined || workspace.owner === account.email;
+  usePrerendering(workspaces?.filter(isOwn));
+  useEffect(() => {
+    // The list tells when nobody is signed in.
+    api.me.get({}).then(setAccount, () => undefined);
+  }, []);
 
   const act = async (work: () => Promise<unknown>) => {
     setActionProblem(undefined);
@@ -38,14 +51,24 @@ export function WorkspacesPage() {
           <img src="/console/favicon.svg" alt="" />
           Dormouse
         </a>
-        <AccountMenu />
+        <AccountMenu account={account} onNewOrganisation={() => setNaming(true)} />
       </header>
       <main class="page">
         <div class="page-head">
           <h1>Workspaces</h1>
-          <button class="button primary" type="button" onClick={() => setCreating(true)}>
-            New workspace
-          </button>
+          <div class="page-actions">
+            {organisations.length > 1 && (
+              <OrganisationSwitcher organisations={organisations} chosen={chosen} onChoose={choose} />
+            )}
+            {chosen && !chosen.isPersonal && (
+              <button class="button" type="button" onClick={() => setPeopleOf(chosen)}>
+                People<span class="hidden"> of {chosen.name}</span>
+              </button>
+            )}
+            <button class="button primary" type="button" onClick={() => setCreating(true)}>
+              New workspace
+            </button>
+          </div>
         </div>
         {problem && (
           <p class="problem" role="alert">
@@ -62,6 +85,8 @@ export function WorkspacesPage() {
               <WorkspaceRow
                 key={workspace.id}
                 workspace={workspace}
+                isOwn={isOwn(workspace)}
+                showsOrganisation={chosen === undefined}
                 nowMs={nowMs}
                 act={act}
                 onDelete={() => setDeleting(workspace)}
@@ -72,7 +97,28 @@ export function WorkspacesPage() {
           </ul>
         )}
       </main>
-      {isCreating && <CreateDialog onClose={() => setCreating(false)} />}
+      {isCreating && <CreateDialog organisations={organisations} chosen={chosen} onClose={() => setCreating(false)} />}
+      {isNaming && (
+        <NewOrganisationDialog
+          onClose={() => setNaming(false)}
+          onMade={(made) => {
+            setNaming(false);
+            choose(made.name);
+            setPeopleOf(made);
+            void refreshOrganisations();
+          }}
+        />
+      )}
+      {peopleOf && account && (
+        <PeopleDialog
+          organisation={peopleOf}
+          me={account}
+          onClose={() => {
+            setPeopleOf(undefined);
+            void refreshOrganisations();
+          }}
+        />
+      )}
       {portsOf && <PortsDialog workspace={portsOf} onClose={() => setPortsOf(undefined)} />}
       {egressOf && <EgressDialog workspace={egressOf} onClose={() => setEgressOf(undefined)} />}
       {deleting && <DeleteDialog workspace={deleting} act={act} onClose={() => setDeleting(undefined)} />}

@@ -42,6 +42,19 @@ test("layers add up, the most specific mode holds, and presets are named", () =>
   expect(() => checkLayer({ cap: ["a b"] })).toThrow('egress.cap has "a b"');
 });
 
+test("an organisation's cap holds whatever the layers below it say, and its deny wins", () => {
+  const organisation = { cap: ["*.a.test", "preset:npm"], deny: ["bad.a.test"] };
+  const below = { allow: ["x.a.test", "bad.a.test", "b.test"], cap: ["b.test", "*.a.test"] };
+  for (const layers of [
+    { organisation, workspace: below },
+    { organisation, repository: below },
+    { organisation, template: { mode: "open" as const }, workspace: below },
+  ]) {
+    expect(allows(layers, "x.a.test")).toBe(true);
+    expect(["bad.a.test", "b.test", "pypi.org"].some((name) => allows(layers, name))).toBe(false);
+  }
+});
+
 test("open within a cap is the cap", () => {
   const layers = { installation: { mode: "open" as const, cap: ["*.a.test"] } };
   expect(allows(layers, "x.a.test")).toBe(true);
