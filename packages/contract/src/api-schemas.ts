@@ -301,6 +301,8 @@ export const template = z.object({
   createdAt: z.iso.datetime(),
   /** Who baked it; null: it ships with the product. */
   owner: z.string().nullable(),
+  /** Whose workspaces start from it; null: everybody's. */
+  organisation: z.string().nullable(),
   resources,
   /** What lies in it already. */
   repository: z.string().nullable(),

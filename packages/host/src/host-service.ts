@@ -244,7 +244,10 @@ export class HostService {
       const known = this.#machines.get(input.workspaceId);
       if (known) {
         if (known.record.generation === input.generation && known.record.state === "running") return toInfo(known);
-        if (known.record.generation < input.generation && !known.live) return await this.#bringBack(known, input);
+        if (known.record.generation < input.generation && !known.live) {
+          checkOrganisation(known.record, input.organisationId);
+          return await this.#bringBack(known, input);
+        }
         throw new DormouseError("already_exists", `${input.workspaceId} has a machine here already`);
       }
       const { templates } = this.#options;
@@ -331,6 +334,7 @@ export class HostService {
       const machine = this.#find(ref.workspaceId);
       const { record } = machine;
       if (record.generation > ref.generation) throw staleGeneration(ref, record);
+      checkOrganisation(record, ref.organisationId);
       const { snapshotId, organisationId = record.organisationId } = ref;
       const isDone = record.state === "running" && record.generation === ref.generation;
       if (ref.egress) await this.#applyEgress(machine, ref.egress);
@@ -713,6 +717,15 @@ export class HostService {
 
 function sameResources(a: Resources, b: Resources): boolean {
   return a.vcpus === b.vcpus && a.memoryMib === b.memoryMib && a.diskGib === b.diskGib;
+}
+
+/** A machine stays in its organisation: that one's key seals all that it has. */
+function checkOrganisation({ workspaceId, organisationId }: MachineRecord, wanted: string | undefined): void {
+  if (organisationId === undefined || wanted === undefined || wanted === organisationId) return;
+  throw new DormouseError(
+    "failed_precondition",
+    `the machine of ${workspaceId} is of organisation ${organisationId}, not of ${wanted}`,
+  );
 }
 
 function staleGeneration(ref: MachineRef, record: MachineRecord): DormouseError {

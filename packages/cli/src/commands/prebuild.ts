@@ -78,6 +78,7 @@ export default function prebuild(command: Command): void {
       const at = (moment: string | null) => (moment === null ? "-" : `${moment} (${relativeTime(moment)})`);
       printFields([
         ["id", shown.id],
+        ["organisation", shown.organisation],
         ["repository", shown.repository],
         ["ref", shown.ref ?? "-"],
         ...(shown.devcontainer === null ? [] : ([["definition", shown.devcontainer]] as const)),

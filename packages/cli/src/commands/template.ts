@@ -45,6 +45,7 @@ export default function template(command: Command): void {
           ["version", String(version.version)],
           ["created", `${version.createdAt} (${relativeTime(version.createdAt)})`],
           ["by", version.owner ?? "the product"],
+          ["organisation", version.organisation ?? "everybody's"],
           ["repository", version.repository ?? "-"],
           ...(version.ref === null ? [] : ([["ref", version.ref]] as const)),
           ["folder", version.folder],

@@ -1,4 +1,4 @@
-import type { Organisation, Template } from "@dormouse/contract";
+import { type Organisation, personalOrganisation, type Template } from "@dormouse/contract";
 import { useEffect, useState } from "preact/hooks";
 import { api, messageOf } from "../api.ts";
 import { Dialog } from "../dialog.tsx";
@@ -21,9 +21,10 @@ export function CreateDialog(props: {
   chosen: Organisation | undefined;
   onClose: () => void;
 }) {
-  const [templates, setTemplates] = useState<Pick<Template, "name" | "repository">[]>([
-    { name: "base", repository: null },
+  const [templates, setTemplates] = useState<Pick<Template, "name" | "repository" | "organisation">[]>([
+    { name: "base", repository: null, organisation: null },
   ]);
+  const [organisation, setOrganisation] = useState(props.chosen?.name ?? personalOrganisation);
   const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string>();
 
@@ -48,7 +49,7 @@ export function CreateDialog(props: {
         ref: text("ref"),
         name: text("name"),
         template: text("template") ?? "base",
-        organisation: text("organisation"),
+        organisation,
         ttlSeconds: ttl ? Number(ttl) : null,
         wait: false,
       });
@@ -58,6 +59,9 @@ export function CreateDialog(props: {
       setBusy(false);
     }
   };
+
+  // Another organisation's are sealed with another key.
+  const startable = templates.filter((template) => [null, organisation].includes(template.organisation));
 
   return (
     <Dialog title="New workspace" onClose={props.onClose}>
@@ -95,7 +99,7 @@ export function CreateDialog(props: {
           <label>
             <span>Template</span>
             <select name="template">
-              {templates.map(({ name, repository }) => (
+              {startable.map(({ name, repository }) => (
                 <option key={name} value={name} selected={name === "base"}>
                   {repository ? `${name} (has ${repositoryLabel(repository)})` : name}
                 </option>
@@ -116,9 +120,13 @@ export function CreateDialog(props: {
         {props.organisations.length > 1 && (
           <label>
             <span>Organisation</span>
-            <select name="organisation">
-              {props.organisations.map(({ id, name, isPersonal }) => (
-                <option key={id} value={name} selected={props.chosen ? id === props.chosen.id : isPersonal}>
+            <select
+              name="organisation"
+              value={organisation}
+              onChange={({ currentTarget }) => setOrganisation(currentTarget.value)}
+            >
+              {props.organisations.map(({ id, name }) => (
+                <option key={id} value={name}>
                   {organisationLabel(name)}
                 </option>
               ))}

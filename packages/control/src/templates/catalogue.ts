@@ -65,13 +65,15 @@ const isPrebuild = (name: string) => name.includes(":");
 
 function ofHost({ name, createdMs, resources }: TemplateInfo): Template {
   const createdAt = new Date(createdMs).toISOString();
-  return { name, version: 1, createdAt, owner: null, resources, repository: null, ref: null, folder: "/workspace" };
+  const nobody = { owner: null, organisation: null };
+  return { name, version: 1, createdAt, ...nobody, resources, repository: null, ref: null, folder: "/workspace" };
 }
 
 /** What the API shows of a template that was baked. */
 export function toTemplate(row: TemplateRow): Template {
-  const { name, version, createdAt, owner, definition, repository, ref, folder } = row;
+  const { name, version, createdAt, owner, organisation, definition, repository, ref, folder } = row;
   const resources = definition.start?.resources;
   if (!resources) throw new DormouseError("internal", `template ${name} does not say what it starts from`);
-  return { name, version, createdAt: createdAt.toISOString(), owner, resources, repository, ref, folder };
+  const whose = { owner, organisation };
+  return { name, version, createdAt: createdAt.toISOString(), ...whose, resources, repository, ref, folder };
 }

@@ -215,8 +215,12 @@ test("what is used is written down: a row for each time a machine ran, one for a
   await call("POST", "/api/workspaces/metered/hibernate");
   await vi.waitFor(
     async () => {
-      const rows = await query("SELECT kind, generation, vcpus, snapshot_bytes FROM usage WHERE workspace_id = $1", id);
-      expect(rows).toContainEqual({ kind: "awake", generation: 1, vcpus: 1, snapshot_bytes: expect.any(String) });
+      const columns = "kind, generation, vcpus, snapshot_bytes, organisation_id";
+      const rows = await query(`SELECT ${columns} FROM usage WHERE workspace_id = $1`, id);
+      expect(rows).toContainEqual({
+        ...{ kind: "awake", generation: 1, vcpus: 1, snapshot_bytes: expect.any(String) },
+        organisation_id: expect.stringMatching(/^org-/),
+      });
     },
     { timeout: 20_000, interval: 100 },
   );
