@@ -364,6 +364,8 @@ export type Prebuild = z.infer<typeof prebuild>;
 export const apiKey = z.object({
   id: z.string(),
   name: z.string(),
+  /** The name of the one that it is for; null: it can do what the person can. */
+  organisation: z.string().nullable(),
   /** First characters, to tell keys apart. */
   start: z.string().nullable(),
   createdAt: z.iso.datetime(),

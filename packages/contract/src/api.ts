@@ -361,10 +361,18 @@ const apiKeys = {
       method: "POST",
       path: "/api-keys",
       summary: "Create an API key; it is shown once",
+      description:
+        "With `organisation` it is for that one alone: it acts there without naming it, finds nothing of any other, and changes nothing of the account.",
       tags: ["Account"],
       successStatus: 201,
     })
-    .input(z.object({ name: z.string().min(1).max(100), expiresInSeconds: z.number().int().positive().optional() }))
+    .input(
+      z.object({
+        name: z.string().min(1).max(100),
+        organisation: o.organisationRef.optional(),
+        expiresInSeconds: z.number().int().positive().optional(),
+      }),
+    )
     .output(s.apiKey.extend({ key: z.string() })),
   list: oc
     .route({ method: "GET", path: "/api-keys", summary: "List API keys", tags: ["Account"] })

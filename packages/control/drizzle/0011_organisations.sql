@@ -54,3 +54,6 @@ ALTER TABLE "usage" ADD COLUMN "organisation_id" text DEFAULT '' NOT NULL;--> st
 UPDATE "usage" SET "organisation_id" = o."id" FROM "organisations" o WHERE o."personal_of" = "owner_id";--> statement-breakpoint
 ALTER TABLE "usage" ALTER COLUMN "organisation_id" DROP DEFAULT;--> statement-breakpoint
 CREATE INDEX "usage_organisation" ON "usage" USING btree ("organisation_id","started_at");
+--> statement-breakpoint
+ALTER TABLE "api_keys" ADD COLUMN "organisation_id" text;--> statement-breakpoint
+ALTER TABLE "api_keys" ADD CONSTRAINT "api_keys_organisation_id_organisations_id_fk" FOREIGN KEY ("organisation_id") REFERENCES "public"."organisations"("id") ON DELETE cascade ON UPDATE no action;

@@ -2,7 +2,7 @@ import { createId, DormouseError } from "@dormouse/base";
 import type { ApiKey } from "@dormouse/contract";
 import { and, asc, eq } from "drizzle-orm";
 import type { Database } from "../database/open.ts";
-import { apiKeys, users } from "../database/schema.ts";
+import { apiKeys, organisations, users } from "../database/schema.ts";
 import type { Actor } from "./actor.ts";
 import { hashSecret, newSecret } from "./secrets.ts";
 
@@ -12,7 +12,10 @@ export const keyPrefix = "dmk_";
 /** Keys of programs. */
 export interface ApiKeys {
   /** The key itself is in this answer and nowhere else. */
-  create(userId: string, options: { name: string; expiresInSeconds?: number }): Promise<ApiKey & { key: string }>;
+  create(
+    userId: string,
+    options: { name: string; expiresInSeconds?: number; organisation?: { id: string; name: string } },
+  ): Promise<ApiKey & { key: string }>;
   list(userId: string): Promise<ApiKey[]>;
   /** Works at once. @throws DormouseError `not_found` for a key of nobody or somebody else. */
   revoke(userId: string, id: string): Promise<void>;
@@ -29,23 +32,29 @@ export function createApiKeys(db: Database): ApiKeys {
   const cache = new Map<string, { actor: Actor; untilMs: number }>();
   let revocations = 0;
   return {
-    async create(userId, { name, expiresInSeconds }) {
+    async create(userId, { name, expiresInSeconds, organisation }) {
       const key = newSecret(keyPrefix);
       const createdAt = new Date();
       const row = {
         id: createId("key"),
         userId,
+        organisationId: organisation?.id ?? null,
         name,
         start: key.slice(0, keyPrefix.length + 4),
         createdAt,
         expiresAt: expiresInSeconds === undefined ? null : new Date(createdAt.getTime() + expiresInSeconds * 1000),
       };
       await db.insert(apiKeys).values({ ...row, hash: hashSecret(key) });
-      return { ...toApiKey(row), key };
+      return { ...toApiKey(row, organisation?.name ?? null), key };
     },
     async list(userId) {
-      const rows = await db.select().from(apiKeys).where(eq(apiKeys.userId, userId)).orderBy(asc(apiKeys.createdAt));
-      return rows.map(toApiKey);
+      const rows = await db
+        .select({ key: apiKeys, organisation: organisations.name })
+        .from(apiKeys)
+        .leftJoin(organisations, eq(organisations.id, apiKeys.organisationId))
+        .where(eq(apiKeys.userId, userId))
+        .orderBy(asc(apiKeys.createdAt));
+      return rows.map(({ key, organisation }) => toApiKey(key, organisation));
     },
     async revoke(userId, id) {
       const rows = await db
@@ -65,13 +74,17 @@ export function createApiKeys(db: Database): ApiKeys {
       cache.delete(hash);
       const seen = revocations;
       const [row] = await db
-        .select({ expiresAt: apiKeys.expiresAt, userId: users.id, email: users.email, name: users.name })
+        .select({
+          ...{ expiresAt: apiKeys.expiresAt, organisationId: apiKeys.organisationId },
+          ...{ userId: users.id, email: users.email, name: users.name },
+        })
         .from(apiKeys)
         .innerJoin(users, eq(users.id, apiKeys.userId))
         .where(eq(apiKeys.hash, hash));
       const lifeLeftMs = row?.expiresAt ? row.expiresAt.getTime() - Date.now() : cacheMs;
       if (!row || lifeLeftMs <= 0) return undefined;
-      const actor: Actor = { userId: row.userId, email: row.email, name: row.name, via: "key" };
+      const { userId, email, name, organisationId } = row;
+      const actor: Actor = { userId, email, name, via: "key", ...(organisationId !== null && { organisationId }) };
       if (cache.size >= cachedKeys) cache.clear();
       if (seen === revocations) {
         cache.set(hash, { actor, untilMs: performance.now() + Math.min(cacheMs, lifeLeftMs) });
@@ -81,10 +94,11 @@ export function createApiKeys(db: Database): ApiKeys {
   };
 }
 
-function toApiKey(row: Omit<typeof apiKeys.$inferSelect, "hash">): ApiKey {
+function toApiKey(row: Omit<typeof apiKeys.$inferSelect, "hash">, organisation: string | null): ApiKey {
   return {
     id: row.id,
     name: row.name,
+    organisation,
     start: row.start,
     createdAt: row.createdAt.toISOString(),
     expiresAt: row.expiresAt?.toISOString() ?? null,

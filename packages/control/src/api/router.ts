@@ -1,6 +1,6 @@
 import { apiContract, convertRpcErrors, type HostCapacity } from "@dormouse/contract";
 import { implement } from "@orpc/server";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, requirePerson } from "../accounts/actor.ts";
 import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
 import type { PersonalSetups } from "../accounts/personal-setups.ts";
@@ -126,10 +126,10 @@ export function apiRouter({
     },
     templates: {
       list: api.templates.list.handler(async ({ context }) => ({
-        templates: await templates.list(context.actor.userId),
+        templates: await templates.list(context.actor),
       })),
       get: api.templates.get.handler(async ({ context, input }) => ({
-        versions: await templates.versions(context.actor.userId, input.template),
+        versions: await templates.versions(context.actor, input.template),
       })),
       create: api.templates.create.handler(({ context, input }) => baker.bake(context.actor, input)),
       delete: api.templates.delete.handler(async ({ context, input }) => {
@@ -209,10 +209,17 @@ export function apiRouter({
       })),
     },
     apiKeys: {
-      create: k.create.handler(({ context, input }) => apiKeys.create(context.actor.userId, input)),
-      list: k.list.handler(async ({ context }) => ({ apiKeys: await apiKeys.list(context.actor.userId) })),
+      create: k.create.handler(async ({ context: { actor }, input: { organisation: reference, ...request } }) => {
+        const { userId } = requirePerson(actor);
+        if (reference === undefined) return await apiKeys.create(userId, request);
+        const { id, name } = await organisations.get(actor, reference);
+        return await apiKeys.create(userId, { ...request, organisation: { id, name } });
+      }),
+      list: k.list.handler(async ({ context }) => ({
+        apiKeys: await apiKeys.list(requirePerson(context.actor).userId),
+      })),
       delete: k.delete.handler(async ({ context, input }) => {
-        await apiKeys.revoke(context.actor.userId, input.id);
+        await apiKeys.revoke(requirePerson(context.actor).userId, input.id);
         return {};
       }),
     },
@@ -224,11 +231,15 @@ export function apiRouter({
         return { ...(await quota.of(actor.userId)), organisations: await Promise.all(each) };
       }),
       settings: me.settings.handler(({ context }) => people.settings(context.actor.userId)),
-      saveSettings: me.saveSettings.handler(({ context, input }) => people.saveSettings(context.actor.userId, input)),
+      saveSettings: me.saveSettings.handler(({ context, input }) =>
+        people.saveSettings(requirePerson(context.actor).userId, input),
+      ),
       setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),
-      saveSetup: me.saveSetup.handler(({ context, input }) => personalSetups.save(context.actor.userId, input)),
+      saveSetup: me.saveSetup.handler(({ context, input }) =>
+        personalSetups.save(requirePerson(context.actor).userId, input),
+      ),
       setPassword: me.setPassword.handler(async ({ context, input }) => {
-        await people.setPassword(context.actor.userId, input);
+        await people.setPassword(requirePerson(context.actor).userId, input);
         return {};
       }),
     },

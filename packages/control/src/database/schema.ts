@@ -150,6 +150,8 @@ export const apiKeys = pgTable(
     userId: text("user_id")
       .notNull()
       .references(() => users.id, { onDelete: "cascade" }),
+    /** The one that it is for; null: it can do what the person can. */
+    organisationId: text("organisation_id").references(() => organisations.id, { onDelete: "cascade" }),
     name: text("name").notNull(),
     /** First characters, to tell keys apart. */
     start: text("start").notNull(),

@@ -9,8 +9,9 @@ import type {
 } from "@dormouse/contract";
 import { checkLayer, checkPolicy, decide, parsePolicy } from "@dormouse/network/policy";
 import type { z } from "zod";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, actsIn, requirePerson } from "../accounts/actor.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import { findOrganisation } from "../organisations/find.ts";
 import { requireRole } from "../organisations/service.ts";
 import type { Membership, OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceStore } from "../workspaces/store.ts";
@@ -59,10 +60,13 @@ export function egressService(options: {
   /** A layer is read, changed and written by one after the other. */
   const changing = new KeyedLock();
 
+  const organisationOf = (actor: Actor, reference: string) =>
+    findOrganisation(organisations, actor, { reference, field: "name" });
+
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
     const row = await workspaces.find(actor.userId, reference);
-    if (!row) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
-    return row;
+    if (row && actsIn(actor, row.organisationId)) return row;
+    throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
   }
 
   async function view(row: OwnedRow): Promise<WorkspaceEgress> {
@@ -126,12 +130,6 @@ export function egressService(options: {
     return await view(row);
   }
 
-  async function findOrganisation(actor: Actor, reference: string): Promise<Membership> {
-    const found = await organisations.find(actor.userId, reference);
-    if (found) return found;
-    throw new DormouseError("not_found", `name: you are in no organisation ${JSON.stringify(reference)}`);
-  }
-
   async function applyTo(isConcerned: (row: OwnedRow) => boolean): Promise<void> {
     for (const { id } of await workspaces.all()) {
       const row = await workspaces.byId(id);
@@ -173,16 +171,16 @@ export function egressService(options: {
     async layer(actor, scope) {
       const key = layerKey(scope);
       return await store.get(
-        key.scope === "organisation" ? ofOrganisation(await findOrganisation(actor, key.name)) : key,
+        key.scope === "organisation" ? ofOrganisation(await organisationOf(actor, key.name)) : key,
       );
     },
     async setLayer(actor, scope, layer) {
       let key = layerKey(scope);
       if (key.scope === "organisation") {
-        const organisation = await findOrganisation(actor, key.name);
+        const organisation = await organisationOf(actor, key.name);
         requireRole(organisation, "change what may leave its workspaces", ["owner", "admin"]);
         key = ofOrganisation(organisation);
-      } else if (actor.userId !== administratorId) {
+      } else if (requirePerson(actor).userId !== administratorId) {
         throw new DormouseError("permission_denied", `egress of the ${scope.scope} is for the administrator to change`);
       }
       checkLayer(layer);

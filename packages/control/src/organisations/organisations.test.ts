@@ -394,6 +394,49 @@ test("what leaves an organisation's workspaces is within its cap, at once, whate
   for (const name of ["capped", "free"]) await workspaces(ada, "DELETE", `/${name}`);
 });
 
+test("an API key for one organisation acts there without naming it, finds nothing else, and is not the person", async () => {
+  await workspaces(ada, "POST", "", { name: "own" });
+  const made = await ada.call("POST", "/api/api-keys", { body: { name: "robot", organisation: "acme" } });
+  expect(made).toMatchObject({ status: 201, body: { organisation: "acme" } });
+  expect((await ada.call("POST", "/api/api-keys", { body: { name: "robot", organisation: "elsewhere" } })).status).toBe(
+    404,
+  );
+  const headers = { authorization: `Bearer ${made.body.key}` };
+  const robot = (method: string, path: string, body?: unknown) =>
+    platform.call(method, `/api${path}`, { body, headers });
+  expect(await robot("POST", "/workspaces", { name: "made" })).toMatchObject({ body: { organisation: "acme" } });
+  expect(namesOf(await robot("GET", "/workspaces"))).toEqual(["made"]);
+  expect((await robot("GET", "/organisations")).body.organisations).toMatchObject([{ name: "acme" }]);
+  for (const [method, path, body] of [
+    ["GET", "/workspaces/own", undefined],
+    ["DELETE", "/workspaces/own", undefined],
+    ["GET", "/workspaces/own/egress", undefined],
+    ["POST", "/workspaces", { organisation: "personal" }],
+    ["GET", "/workspaces?organisation=personal", undefined],
+    ["GET", "/organisations/personal", undefined],
+  ] as const) {
+    expect(await robot(method, path, body), path).toMatchObject({ status: 404, body: { code: "not_found" } });
+  }
+  for (const [method, path, body] of [
+    ["POST", "/api-keys", { name: "wider" }],
+    ["GET", "/api-keys", undefined],
+    ["POST", "/organisations", { name: "mine" }],
+    ["POST", "/organisations/join", { token: "dmi_x" }],
+    ["POST", "/me/password", { next: "a long enough password" }],
+    ["PUT", "/me/setup", { shell: "zsh" }],
+  ] as const) {
+    expect(await robot(method, path, body), path).toMatchObject({ status: 403, body: { code: "permission_denied" } });
+  }
+  // The administrator's is not the administrator either.
+  const key = await platform.call("POST", "/api/api-keys", { body: { name: "robot", organisation: "acme" } });
+  const authorization = `Bearer ${key.body.key}`;
+  const set = { body: { workspaces: 1 }, headers: { authorization } };
+  expect(await platform.call("PATCH", "/api/organisations/acme/quota", set)).toMatchObject({ status: 403 });
+  const layer = { body: { scope: "installation", layer: {} }, headers: { authorization } };
+  expect(await platform.call("PUT", "/api/egress", layer)).toMatchObject({ status: 403 });
+  for (const name of ["own", "made"]) await workspaces(ada, "DELETE", `/${name}`);
+});
+
 test("who is removed opens nothing there any more, and what they had sleeps", async () => {
   const { body } = await workspaces(bob, "POST", "", { name: "left", organisation: "acme" });
   const repository = "https://git.example.test/team/left.git";

@@ -11,8 +11,9 @@ import {
   type OrganisationRole,
 } from "@dormouse/contract";
 import type { z } from "zod";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, actsIn, requirePerson } from "../accounts/actor.ts";
 import type { Quota } from "../workspaces/quota.ts";
+import { findOrganisation } from "./find.ts";
 import type { MemberRow, Membership, OrganisationStore } from "./store.ts";
 import type { Usage } from "./usage.ts";
 
@@ -58,11 +59,7 @@ export function organisationService(options: {
 }): OrganisationService {
   const { store, quota, usage, onLeave, administratorId, publicUrl, log } = options;
 
-  async function find(actor: Actor, reference: string): Promise<Membership> {
-    const found = await store.find(actor.userId, reference);
-    if (found) return found;
-    throw notFound(reference);
-  }
+  const find = (actor: Actor, reference: string) => findOrganisation(store, actor, { reference });
 
   /** @throws DormouseError `failed_precondition` for a person's own: nothing of it can be changed. */
   async function findShared(actor: Actor, reference: string, what: string, roles: readonly OrganisationRole[]) {
@@ -81,10 +78,10 @@ export function organisationService(options: {
 
   /** Everybody's own by its id, and all others: for the administrator, who need not be in them. */
   async function findAny(actor: Actor, reference: string) {
-    const own = await store.find(actor.userId, reference);
-    const found = own ?? (actor.userId === administratorId ? await store.any(reference) : undefined);
-    if (found) return found;
-    throw notFound(reference);
+    const isAdministrator = actor.userId === administratorId && actor.organisationId === undefined;
+    // A name that they are in themselves comes first: everybody has one that is called personal.
+    const own = isAdministrator ? await store.find(actor.userId, reference) : undefined;
+    return own ?? (isAdministrator ? await store.any(reference) : undefined) ?? (await find(actor, reference));
   }
 
   function tell(what: string, organisation: Pick<Membership, "id">, actor: Actor, more: Record<string, unknown> = {}) {
@@ -92,8 +89,9 @@ export function organisationService(options: {
   }
 
   return {
-    list: async (actor) => (await store.list(actor.userId)).map(toOrganisation),
+    list: async (actor) => (await store.list(actor.userId)).filter(({ id }) => actsIn(actor, id)).map(toOrganisation),
     async create(actor, name) {
+      requirePerson(actor);
       const own = (await store.list(actor.userId)).filter(({ role, isPersonal }) => role === "owner" && !isPersonal);
       if (own.length >= limits.organisationsOfOwner) {
         throw new DormouseError(
@@ -172,6 +170,7 @@ export function organisationService(options: {
       tell("invitation revoked", found, actor, { invitationId: id });
     },
     async join(actor, token) {
+      requirePerson(actor);
       const joined = await store.join(token, async () => actor.userId);
       if (!joined) throw new DormouseError("not_found", spentInvitation);
       tell("joined", { id: joined.organisationId }, actor, { role: joined.role });
@@ -182,7 +181,7 @@ export function organisationService(options: {
     },
     async setQuota(actor, reference, limits) {
       const found = await findAny(actor, reference);
-      if (actor.userId !== administratorId) {
+      if (requirePerson(actor).userId !== administratorId) {
         throw new DormouseError("permission_denied", "the quota of an organisation is for the administrator to set");
       }
       await store.setQuota(found.id, limits);
@@ -215,10 +214,6 @@ export function requireRole(
 }
 
 const article = (role: OrganisationRole) => (role === "member" ? "a member" : `an ${role}`);
-
-function notFound(reference: string): DormouseError {
-  return new DormouseError("not_found", `you are in no organisation ${JSON.stringify(reference)}`);
-}
 
 function memberOf({ name }: Membership, all: readonly MemberRow[], reference: string): MemberRow {
   const found = all.find(({ id, email }) => id === reference || email === reference);

@@ -1,5 +1,6 @@
 import { DormouseError } from "@dormouse/base";
 import type { PortProtocol, PortVisibility } from "@dormouse/contract";
+import { type Actor, actsIn } from "../accounts/actor.ts";
 import type { Authenticator, Credentials } from "../accounts/authenticate.ts";
 import type { OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
@@ -65,8 +66,13 @@ export function createPortGate(options: {
     return { row, known, ref: { workspaceId: row.id, port } };
   }
 
-  async function mayOpen(userId: string, row: OwnedRow, visibility: PortVisibility): Promise<boolean> {
+  async function mayOpen(
+    { userId, organisationId }: Pick<Actor, "userId" | "organisationId">,
+    row: OwnedRow,
+    visibility: PortVisibility,
+  ): Promise<boolean> {
     if (visibility === "public") return true;
+    if (!actsIn({ ...(organisationId !== undefined && { organisationId }) }, row.organisationId)) return false;
     // Also its owner is let in only while they are in its organisation.
     if (userId !== row.ownerId && visibility !== "organisation") return false;
     return (await organisations.find(userId, row.organisationId)) !== undefined;
@@ -80,11 +86,11 @@ export function createPortGate(options: {
     if (token?.startsWith(linkPrefix)) return (await isLink(() => store.linkOf(ref, token))) || undefined;
     if (token !== undefined) {
       const actor = await authenticator.authenticate({ authorization: `Bearer ${token}` }).catch(unproven);
-      return actor && (await mayOpen(actor.userId, row, known.visibility));
+      return actor && (await mayOpen(actor, row, known.visibility));
     }
     const visitor = session === undefined ? undefined : await store.visitor(ref, session);
     if (visitor?.linkId !== undefined) return (await isLink(async () => visitor)) || undefined;
-    return visitor && (await mayOpen(visitor.userId, row, known.visibility));
+    return visitor && (await mayOpen(visitor, row, known.visibility));
   }
 
   /** Links are as wide as public ports. */
@@ -124,7 +130,7 @@ export function createPortGate(options: {
       const { userId, sessionId } = await authenticator.authenticate(credentials);
       if (sessionId === undefined) throw new DormouseError("unauthenticated", "sign in with a browser");
       const found = await find(origin);
-      if (!found || !(await mayOpen(userId, found.row, found.known.visibility))) throw notFound(origin);
+      if (!found || !(await mayOpen({ userId }, found.row, found.known.visibility))) throw notFound(origin);
       return await store.createTicket(found.ref, { sessionId, challenge, expiresAt: new Date(Date.now() + ticketMs) });
     },
     async enter(origin, of) {

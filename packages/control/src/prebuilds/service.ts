@@ -1,8 +1,9 @@
 import { DormouseError } from "@dormouse/base";
 import type { createPrebuild, Prebuild } from "@dormouse/contract";
 import type { z } from "zod";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, actsIn } from "../accounts/actor.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
+import { findOrganisation } from "../organisations/find.ts";
 import type { OrganisationStore } from "../organisations/store.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateStore } from "../templates/store.ts";
@@ -47,7 +48,7 @@ export function prebuildService(options: {
   store: PrebuildStore;
   templates: TemplateStore;
   baker: Pick<TemplateBaker, "drop">;
-  organisations: Pick<OrganisationStore, "find" | "personal">;
+  organisations: Pick<OrganisationStore, "find">;
   logs: SetUpLogs;
   /** Of the installation; the secrets of hooks come from it. */
   secret: string;
@@ -57,8 +58,8 @@ export function prebuildService(options: {
 
   async function find(actor: Actor, id: string): Promise<NamedPrebuildRow> {
     const row = await store.byId(id);
-    const isIn = row?.ownerId === actor.userId && (await organisations.find(actor.userId, row.organisationId));
-    if (row && isIn) return row;
+    const isTheirs = row?.ownerId === actor.userId && actsIn(actor, row.organisationId);
+    if (isTheirs && (await organisations.find(actor.userId, row.organisationId))) return row;
     throw new DormouseError("not_found", `you have no prebuild ${JSON.stringify(id)}`);
   }
 
@@ -78,14 +79,11 @@ export function prebuildService(options: {
   }
 
   return {
-    async run({ userId: ownerId }, { repository: address, ref, devcontainer, organisation: reference }) {
+    async run(actor, { repository: address, ref, devcontainer, organisation: reference }) {
+      const ownerId = actor.userId;
       const { url: repository, credential } = parseRepositoryUrl(address);
       if (ref !== undefined) checkRef(ref);
-      const organisation =
-        reference === undefined ? await organisations.personal(ownerId) : await organisations.find(ownerId, reference);
-      if (!organisation) {
-        throw new DormouseError("not_found", `organisation: you are in no organisation ${JSON.stringify(reference)}`);
-      }
+      const organisation = await findOrganisation(organisations, actor, { reference, field: "organisation" });
       const whose = { ownerId, organisationId: organisation.id };
       const key = { ...whose, repository, ref: plainRef(ref ?? null), devcontainer: devcontainer ?? null };
       const known = await store.list(ownerId);
@@ -100,7 +98,8 @@ export function prebuildService(options: {
       await store.want(row.id, "it was asked for");
       return toPrebuild((await store.byId(row.id)) ?? { ...row, organisation: organisation.name });
     },
-    list: async (actor) => (await store.list(actor.userId)).map(toPrebuild),
+    list: async (actor) =>
+      (await store.list(actor.userId)).filter((row) => actsIn(actor, row.organisationId)).map(toPrebuild),
     get: async (actor, id) => toPrebuild(await find(actor, id)),
     async logs(actor, id) {
       const row = await find(actor, id);

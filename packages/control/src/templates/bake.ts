@@ -1,6 +1,6 @@
 import { DormouseError, type Logger } from "@dormouse/base";
 import type { Template } from "@dormouse/contract";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, actsIn } from "../accounts/actor.ts";
 import { openDefinition } from "../definitions/definition.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { OrganisationStore } from "../organisations/store.ts";
@@ -38,7 +38,8 @@ export function templateBaker(options: {
   async function find(actor: Actor, name: string) {
     const versions = await store.versions(name);
     const [newest] = versions;
-    const organisation = newest && (await organisations.find(actor.userId, newest.organisationId));
+    const found = newest && (await organisations.find(actor.userId, newest.organisationId));
+    const organisation = found && actsIn(actor, found.id) ? found : undefined;
     return { versions, organisation, isOthers: newest !== undefined && organisation === undefined };
   }
 

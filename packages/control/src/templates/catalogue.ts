@@ -1,14 +1,15 @@
 import { DormouseError } from "@dormouse/base";
 import type { Template, TemplateInfo } from "@dormouse/contract";
+import { type Actor, actsIn } from "../accounts/actor.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { TemplateRow, TemplateStore } from "./store.ts";
 
 /** The templates that workspaces can be created from. */
 export interface TemplateCatalogue {
   /** Those that ship with the product, then those that were baked in a person's organisations, in their newest version. */
-  list(userId: string): Promise<Template[]>;
+  list(actor: Actor): Promise<Template[]>;
   /** All versions of one, newest first. @throws DormouseError `not_found` naming the templates there are. */
-  versions(userId: string, name: string): Promise<Template[]>;
+  versions(actor: Actor, name: string): Promise<Template[]>;
   /** What a new workspace of an organisation starts from. @throws DormouseError `not_found` naming the templates there are. */
   get(name: string, organisationId: string): Promise<{ shipped: TemplateInfo; baked: TemplateRow | undefined }>;
 }
@@ -25,11 +26,16 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
     kept = { atMs: performance.now(), templates };
     return templates;
   }
-  async function list(where: Parameters<TemplateStore["list"]>[0]) {
-    const [own, baked] = await Promise.all([shipped(false), store.list(where)]);
+  type Where = Actor | { organisationId: string };
+  const seen = async (where: Where) =>
+    "userId" in where
+      ? (await store.list(where)).filter(({ organisationId }) => actsIn(where, organisationId))
+      : await store.list(where);
+  async function list(where: Where) {
+    const [own, baked] = await Promise.all([shipped(false), seen(where)]);
     return [...own.map(ofHost), ...baked.filter(({ name }) => !isPrebuild(name)).map(toTemplate)];
   }
-  async function unknown(name: string, where: Parameters<TemplateStore["list"]>[0]): Promise<DormouseError> {
+  async function unknown(name: string, where: Where): Promise<DormouseError> {
     const names = (await list(where)).map((template) => template.name);
     const there = names.length > 0 ? `the templates are: ${names.join(", ")}` : "there are none yet";
     return new DormouseError("not_found", `template: there is no template ${JSON.stringify(name)}; ${there}`, {
@@ -37,12 +43,12 @@ export function templateCatalogue(host: HostConnection, store: TemplateStore): T
     });
   }
   return {
-    list: (userId) => list({ userId }),
-    async versions(userId, name) {
+    list,
+    async versions(actor, name) {
       const own = (await shipped(true)).find((template) => template.name === name);
       if (own) return [ofHost(own)];
-      const isSeen = (await store.list({ userId })).some((template) => template.name === name);
-      if (isPrebuild(name) || !isSeen) throw await unknown(name, { userId });
+      const isSeen = (await seen(actor)).some((template) => template.name === name);
+      if (isPrebuild(name) || !isSeen) throw await unknown(name, actor);
       return (await store.versions(name)).map(toTemplate);
     },
     async get(name, organisationId) {

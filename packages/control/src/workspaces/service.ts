@@ -17,13 +17,14 @@ import {
   type WorkspaceEvent,
 } from "@dormouse/contract";
 import type { z } from "zod";
-import type { Actor } from "../accounts/actor.ts";
+import { type Actor, actsIn } from "../accounts/actor.ts";
 import { openDefinition, volumesOf } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { serviceLog } from "../definitions/services.ts";
 import type { SetUpLogs } from "../definitions/set-up-logs.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import { findOrganisation } from "../organisations/find.ts";
 import type { Membership, OrganisationStore } from "../organisations/store.ts";
 import type { PortAddresses } from "../ports/addresses.ts";
 import type { FindPrebuild } from "../prebuilds/find.ts";
@@ -137,7 +138,7 @@ export function workspaceService(options: {
   templates: TemplateCatalogue;
   findPrebuild: FindPrebuild;
   quota: Quota;
-  organisations: Pick<OrganisationStore, "find" | "personal">;
+  organisations: Pick<OrganisationStore, "find">;
   addresses: PortAddresses;
   view: WorkspaceView;
   log: Logger;
@@ -148,15 +149,16 @@ export function workspaceService(options: {
 
   async function find(actor: Actor, reference: string): Promise<OwnedRow> {
     const row = await store.find(actor.userId, reference);
-    if (!row) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
-    return row;
+    if (row && actsIn(actor, row.organisationId)) return row;
+    throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
   }
 
   /** One's own, or one of an organisation that one manages: to see that it is there, put it to sleep and delete it. */
   async function findManaged(actor: Actor, reference: string): Promise<OwnedRow> {
     const own = await store.find(actor.userId, reference);
-    if (own) return own;
-    const [first, ...others] = await store.findManaged(actor.userId, reference);
+    if (own && actsIn(actor, own.organisationId)) return own;
+    const managed = await store.findManaged(actor.userId, reference);
+    const [first, ...others] = managed.filter(({ organisationId }) => actsIn(actor, organisationId));
     if (!first) throw new DormouseError("not_found", `you have no workspace ${JSON.stringify(reference)}`);
     if (others.length === 0) return first;
     throw new DormouseError(
@@ -165,13 +167,8 @@ export function workspaceService(options: {
     );
   }
 
-  /** Default: the person's own. */
-  async function organisationOf(actor: Actor, reference: string | undefined): Promise<Membership> {
-    if (reference === undefined) return await organisations.personal(actor.userId);
-    const found = await organisations.find(actor.userId, reference);
-    if (found) return found;
-    throw new DormouseError("not_found", `organisation: you are in no organisation ${JSON.stringify(reference)}`);
-  }
+  const organisationOf = (actor: Actor, reference: string | undefined) =>
+    findOrganisation(organisations, actor, { reference, field: "organisation" });
 
   /** Settles and answers the row; what failed meanwhile is thrown as it failed. */
   async function settled(id: string, fresh?: OwnedRow): Promise<OwnedRow> {
@@ -387,7 +384,9 @@ export function workspaceService(options: {
       }
     },
     async list(actor, reference) {
-      if (reference === undefined) return (await store.list(actor.userId)).map(view);
+      if (reference === undefined) {
+        return (await store.list(actor.userId)).filter((row) => actsIn(actor, row.organisationId)).map(view);
+      }
       const { id, role } = await organisationOf(actor, reference);
       const rows = await store.ofOrganisation(id);
       return (role === "member" ? rows.filter(({ ownerId }) => ownerId === actor.userId) : rows).map(view);
