@@ -74,7 +74,7 @@ describe("listings", () => {
     expect(table.stdout).toMatch(/^NAME +STATE +REPOSITORY +CREATED +EXPIRES\nbox +running +- +\d+ s ago +never\n$/);
     const json = JSON.parse((await dormouse(["ls", "--json"])).stdout);
     expect(json).toMatchObject([{ name: "box", id: workspace.id, state: "running" }]);
-    expect((await dormouse(["show", "box"])).stdout).toContain(`id          ${workspace.id}\n`);
+    expect((await dormouse(["show", "box"])).stdout).toContain(`id            ${workspace.id}\n`);
     expect(JSON.parse((await dormouse(["show", "box", "--json"])).stdout).id).toBe(workspace.id);
     expect((await dormouse(["open", "box"])).stdout).toBe("http://127.0.0.1/w/box\n");
     expect((await dormouse(["logs", "box"])).stdout).toMatch(/running\n── console ──\nLinux\n$/);
