@@ -71,10 +71,10 @@ export async function openFile(page: Page, name: string): Promise<void> {
     await page.keyboard.press("Control+P");
     await page.locator(".quick-input-widget input[type=text]:visible").fill(name);
     await row.waitFor({ timeout: 5_000 });
+    await page.keyboard.press("Enter");
+    await page.locator(`.tabs-container .tab.active[data-resource-name="${base}"]`).first().waitFor({ timeout: 5_000 });
     return true;
   });
-  await page.keyboard.press("Enter");
-  await tab(page, base).waitFor();
   await page.locator(".editor-group-container.active .monaco-editor .view-lines").first().waitFor();
 }
 
