@@ -6,8 +6,8 @@ import { createLanes } from "@dormouse/compute";
 import {
   createCachedStore,
   createFileStore,
-  createS3Store,
   createSnapshotStore,
+  type ObjectStore,
   organisationKeys,
 } from "@dormouse/storage";
 import { createAgentTokens } from "./agent-token.ts";
@@ -41,29 +41,17 @@ const mib = 1024 * 1024;
  */
 export async function startHost(config: HostConfig, log: Logger): Promise<RunningHost> {
   await using stack = disposer();
-  const known = await loadTemplates(config.cacheDir, log);
+  const { cacheDir, dataDir, namePrefix, resolver, slotsAhead, vmmsAhead } = config;
+  const known = await loadTemplates(cacheDir, log);
   const base = known.find((candidate) => candidate.hash === config.templateHash);
   if (!base) {
-    throw new DormouseError(
-      "failed_precondition",
-      `there is no base template ${config.templateHash} in ${config.cacheDir}`,
-    );
+    throw new DormouseError("failed_precondition", `there is no base template ${config.templateHash} in ${cacheDir}`);
   }
-  const { artifacts } = base;
-  const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
+  const opening = openVmm({ dataDir, cacheDir, artifacts: base.artifacts });
+  const runtime = await openRuntime({ vmm: opening, namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log });
+  const { vmm, slots, early } = runtime;
   stack.add(() => vmm.close());
-  const { namePrefix, resolver, slotsAhead, vmmsAhead } = config;
-  const runtime = await openRuntime({
-    vmm,
-    namePrefix,
-    cacheDir: config.cacheDir,
-    resolver,
-    slotsAhead,
-    vmmsAhead,
-    log,
-  });
   stack.add(() => runtime.close());
-  const { slots, early } = runtime;
   const lanes = createLanes({
     cores: availableParallelism(),
     vcpusPerCore: config.vcpusPerCore,
@@ -71,15 +59,15 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     memoryMib: Math.max(0, totalmem() / mib - config.reservedMemoryMib),
     overheadMib: vmm.capabilities.overheadMib,
   });
-  const store = new MachineStore(join(config.dataDir, "machines"));
+  const store = new MachineStore(join(dataDir, "machines"));
   const timeline = await openTimeline(config, log);
   const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
-  const templates = await Templates.open({ cacheDir: config.cacheDir, base, known, timeline, log }, needed);
+  const templates = await Templates.open({ cacheDir, base, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
   const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
   const moments = new Moments({ store, timeline, templates });
   const guest = createGuestLink();
-  const { cacheDir, registry } = config;
+  const { registry } = config;
   const images = new ImageTemplates({ cacheDir, templates, registry, vmm, slots, lanes, guest });
   const service = await HostService.start({
     store,
@@ -91,15 +79,15 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     moments,
     tokens: createAgentTokens(config.agentSecret),
     egress: slots.egress,
-    egressLog: await EgressLog.open(join(config.dataDir, "egress"), log),
+    egressLog: await EgressLog.open(join(dataDir, "egress"), log),
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
     async removeUnused(signal) {
-      const { dataDir, unusedForMs } = config;
+      const { unusedForMs } = config;
       if (unusedForMs > 0) await removeUnused({ cacheDir, dataDir, templates, timeline, unusedForMs, log, signal });
     },
     capacity: async () => {
-      const disk = await statfs(config.dataDir);
+      const disk = await statfs(dataDir);
       const counts = slots.counts();
       const total = counts.prepared + counts.allocated + counts.leftover + counts.releasing + counts.free;
       return {
@@ -128,18 +116,25 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
 }
 
 async function openTimeline(config: HostConfig, log: Logger): Promise<Timeline> {
-  const { snapshotStore, snapshotKey } = config;
+  const { dataDir, snapshotStore, snapshotKey } = config;
   const objects =
     snapshotStore?.kind === "s3"
       ? await createCachedStore({
-          objects: createS3Store({ ...snapshotStore, isPathStyle: snapshotStore.endpoint !== undefined }),
-          folder: join(config.dataDir, "snapshot-cache"),
+          objects: await openS3(snapshotStore),
+          folder: join(dataDir, "snapshot-cache"),
           maxBytes: config.snapshotCacheMib * mib,
         })
-      : await createFileStore({ folder: snapshotStore?.folder ?? join(config.dataDir, "snapshots") });
+      : await createFileStore({ folder: snapshotStore?.folder ?? join(dataDir, "snapshots") });
   const keys =
     snapshotKey && organisationKeys({ id: snapshotKey.id, bytes: Buffer.from(snapshotKey.secret, "base64") });
   const store = createSnapshotStore({ objects, ...(keys && { findKey: keys.find }) });
   const retention = { tiers: config.retention };
   return new Timeline({ store, keys, retention, sharesTemplates: snapshotStore !== undefined, log });
+}
+
+type S3Settings = Extract<NonNullable<HostConfig["snapshotStore"]>, { kind: "s3" }>;
+
+async function openS3(settings: S3Settings): Promise<ObjectStore> {
+  const { createS3Store } = await import("@dormouse/storage/s3");
+  return createS3Store({ ...settings, isPathStyle: settings.endpoint !== undefined });
 }
