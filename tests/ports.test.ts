@@ -173,14 +173,18 @@ async function makePeople(): Promise<void> {
     ["two", "stranger"],
   ] as const) {
     await call("POST", "/organisations", { name });
-    const { url } = await call("POST", `/organisations/${name}/invitations`, {});
-    const token = new URL(String(url)).hash.slice("#token=".length);
-    const headers = { authorization: `Bearer ${keys[who]}` };
-    expect(await platform.call("POST", "/api/organisations/join", { body: { token }, headers })).toMatchObject({
-      ...{ status: 200, body: { name, role: "member" } },
-    });
+    await join(name, who);
   }
   await database[Symbol.asyncDispose]();
+}
+
+/** Has somebody join an organisation of the owner's. */
+async function join(name: string, who: "colleague" | "stranger"): Promise<void> {
+  const { url } = await call("POST", `/organisations/${name}/invitations`, {});
+  const token = new URL(String(url)).hash.slice("#token=".length);
+  const headers = { authorization: `Bearer ${keys[who]}` };
+  const joined = await platform.call("POST", "/api/organisations/join", { body: { token }, headers });
+  expect(joined).toMatchObject({ status: 200, body: { name, role: "member" } });
 }
 
 const actors = [
@@ -657,4 +661,23 @@ print(ports.url(5173))
     },
   });
   expect(stdout).toBe(`http://5173--w.${platformHost}\n`);
+});
+
+test("who is not in the workspace's organisation any more is shut out, and so is a key for another one", async () => {
+  await setPort({ visibility: "organisation" });
+  const colleague = await actorAt("a colleague's key");
+  await eventually(200, () => colleague.fetch(at("/")));
+  await call("DELETE", "/organisations/one/members/colleague@x.test");
+  await eventually(404, () => colleague.fetch(at("/")));
+  await join("one", "colleague");
+  await eventually(200, () => colleague.fetch(at("/")));
+  const owner = new PortBrowser(gatewayUrl);
+  for (const [organisation, status] of [
+    ["one", 200],
+    ["two", 404],
+  ] as const) {
+    const { key } = await call("POST", "/api-keys", { name: organisation, organisation });
+    owner.headers = { authorization: `Bearer ${key}` };
+    expect((await owner.fetch(at("/"))).status).toBe(status);
+  }
 });

@@ -14,7 +14,7 @@ export interface Actor {
 }
 
 /** Whether somebody may act in an organisation that they are in. */
-export function actsIn({ organisationId }: Pick<Actor, "organisationId">, where: string): boolean {
+export function actsIn({ organisationId }: { organisationId?: string | undefined }, where: string): boolean {
   return organisationId === undefined || organisationId === where;
 }
 

@@ -67,15 +67,15 @@ export function createPortGate(options: {
   }
 
   async function mayOpen(
-    { userId, organisationId }: Pick<Actor, "userId" | "organisationId">,
+    actor: Pick<Actor, "userId" | "organisationId">,
     row: OwnedRow,
     visibility: PortVisibility,
   ): Promise<boolean> {
     if (visibility === "public") return true;
-    if (!actsIn({ ...(organisationId !== undefined && { organisationId }) }, row.organisationId)) return false;
+    if (!actsIn(actor, row.organisationId)) return false;
     // Also its owner is let in only while they are in its organisation.
-    if (userId !== row.ownerId && visibility !== "organisation") return false;
-    return (await organisations.find(userId, row.organisationId)) !== undefined;
+    if (actor.userId !== row.ownerId && visibility !== "organisation") return false;
+    return (await organisations.find(actor.userId, row.organisationId)) !== undefined;
   }
 
   /** Undefined: nobody is proven. */
