@@ -11,6 +11,11 @@ let bob: Person;
 let stranger: Person;
 beforeAll(async () => {
   platform = await startTestPlatform(resources, await startTestPostgres(resources));
+  // Of the repositories that are prebuilt.
+  platform.host.behaviour.run = (line) => {
+    if (line === "git rev-parse HEAD") return `${"a".repeat(40)}\n`;
+    return /^git (reset|ls-remote)/.test(line) ? "" : undefined;
+  };
   for (const name of ["acme", "elsewhere"]) expect((await owner("POST", "", { name })).status).toBe(201);
   admin = await invitePerson(platform, { organisation: "acme", name: "admin", role: "admin" });
   ada = await invitePerson(platform, { organisation: "acme", name: "ada" });
