@@ -148,7 +148,7 @@ class CredentialsTest(unittest.TestCase):
             with open(home + "/dormouse/credentials.json", "w") as file:
                 file.write('{"url": "http://one.example:7070", "apiKey": "secret"}')
             with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": home}, clear=True):
-                self.assertEqual(find_credentials(None, None), ("http://one.example:7070", "secret"))
+                self.assertEqual(find_credentials(None, None), ("http://one.example:7070", "secret", None))
                 with self.assertRaises(DormouseError) as caught:
                     find_credentials("http://other.example", None)
                 self.assertEqual(caught.exception.code, "unauthenticated")
@@ -158,6 +158,20 @@ class CredentialsTest(unittest.TestCase):
                     find_credentials(None, None)
                 self.assertIn("credentials.json", str(caught.exception))
                 self.assertNotIn("secret", str(caught.exception))
+
+    def test_the_organisation_that_is_meant_is_the_environments_or_the_saved_one_of_the_same_address(self) -> None:
+        from dormouse.credentials import find_credentials
+
+        with tempfile.TemporaryDirectory() as home:
+            os.makedirs(home + "/dormouse")
+            with open(home + "/dormouse/credentials.json", "w") as file:
+                file.write('{"url": "http://one.example", "apiKey": "saved", "organisation": "acme"}')
+            with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": home}, clear=True):
+                self.assertEqual(find_credentials(None, None), ("http://one.example", "saved", "acme"))
+                self.assertIsNone(find_credentials("http://two.example", "given").organisation)
+                with mock.patch.dict(os.environ, {"DORMOUSE_ORG": "other"}):
+                    self.assertEqual(find_credentials(None, None).organisation, "other")
+                    self.assertEqual(find_credentials("http://two.example", "given").organisation, "other")
 
 
 if __name__ == "__main__":
