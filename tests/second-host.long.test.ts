@@ -46,8 +46,10 @@ it("goes on from the bucket on another host, with its processes and files", asyn
   const elsewhere = await startSecondHost();
   expect(await elsewhere.templates()).toEqual(["f".repeat(24)]);
   const generation = 7;
-  const machine = await elsewhere.call("machines/create", {
+  const { organisations } = await workspace.connection.api.organisations.list({});
+  const create = {
     workspaceId: workspace.id,
+    organisationId: organisations[0]?.id,
     generation,
     template: "base",
     hostname: "traveller",
@@ -55,7 +57,10 @@ it("goes on from the bucket on another host, with its processes and files", asyn
     env: {},
     folder: workspace.folder,
     snapshot: { workspaceId: workspace.id, id: snapshot.id },
-  });
+  };
+  const refused = await elsewhere.call("machines/create", { ...create, organisationId: "org-other" });
+  expect(refused.message).toContain("it must be with installation or installation.org-other");
+  const machine = await elsewhere.call("machines/create", create);
   expect(machine).toMatchObject({ state: "running", generation });
   const runThere = async (command: string) => {
     const answer = await elsewhere.exec(workspace.id, command);
