@@ -22,14 +22,15 @@ afterAll(async () => {
 async function cutOpenConnections(): Promise<number> {
   const pids = new Set(Object.values(platform.platform.services).map(({ pid }) => pid));
   const { stdout } = await run("ss", ["-H", "-t", "-n", "-p", "state", "established"]);
-  const pairs = stdout.split("\n").flatMap((line) => {
+  const ends = stdout.split("\n").flatMap((line) => {
     const [, , local = "", peer = "", process = ""] = line.trim().split(/\s+/);
-    const owner = Number(/pid=(\d+)/.exec(process)?.[1]);
-    if (!pids.has(owner) || !peer.startsWith("127.0.0.1:")) return [];
-    const [from, to] = [local, peer].map((address) => address.split(":").at(-1));
-    return [`${from} . ${to}`, `${to} . ${from}`];
+    return pids.has(Number(/pid=(\d+)/.exec(process)?.[1])) ? [{ local, peer }] : [];
   });
-  const elements = [...new Set(pairs)].join(", ");
+  const owned = new Set(ends.map(({ local }) => local));
+  const port = (address: string) => address.split(":").at(-1);
+  // Each is listed from both of its ends.
+  const pairs = ends.filter(({ peer }) => owned.has(peer)).map(({ local, peer }) => `${port(local)} . ${port(peer)}`);
+  const elements = pairs.join(", ");
   const rules = `table inet ${table}
 delete table inet ${table}
 table inet ${table} {
@@ -44,7 +45,7 @@ table inet ${table} {
 }
 `;
   await run("nft", ["-f", "-"], { input: rules });
-  return new Set(pairs).size / 2;
+  return pairs.length / 2;
 }
 
 async function heal(): Promise<void> {
@@ -59,6 +60,8 @@ it(`whatever is cut half-open is noticed, ${rounds} times: new requests are answ
   const backMs: number[] = [];
   const deathMs: number[] = [];
   for (let round = 0; round < rounds; round++) {
+    // A machine that dies again sooner is taken for one that does so for ever.
+    await new Promise((resolve) => setTimeout(resolve, 31_000));
     await workspace.snapshot();
     // Something is on its way when it happens.
     const under = Promise.allSettled([
@@ -68,7 +71,7 @@ it(`whatever is cut half-open is noticed, ${rounds} times: new requests are answ
     ]);
     await new Promise((resolve) => setTimeout(resolve, 100));
     const cut = await cutOpenConnections();
-    expect(cut).toBeGreaterThan(3);
+    expect(cut).toBeGreaterThan(1);
     const cutMs = performance.now();
     await eventually(
       `round ${round}: somebody new is answered`,
@@ -110,8 +113,6 @@ it(`whatever is cut half-open is noticed, ${rounds} times: new requests are answ
       60_000,
     );
     await heal();
-    // A machine that dies again sooner is taken for one that does so for ever.
-    await new Promise((resolve) => setTimeout(resolve, 31_000));
   }
   console.log(`somebody new is answered after ${backMs} ms; a machine that died then is back after ${deathMs} ms`);
   for (const ms of backMs) expect(ms).toBeLessThan(10_000);
