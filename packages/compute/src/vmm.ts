@@ -1,4 +1,6 @@
+import type { BlockSet } from "./block-set.ts";
 import type { MachineIdentity, TemplateManifest } from "./manifest.ts";
+import type { PartialFiles } from "./partial-file.ts";
 
 /** What a VMM driver can do here, declared so that nobody has to ask what it is. */
 export interface VmmCapabilities {
@@ -14,6 +16,10 @@ export interface VmmCapabilities {
   liveSnapshot: boolean;
   /** Why not, for people; absent when it does. */
   liveSnapshotProblem?: string;
+  /** Whether machines can start from files that are still being filled. */
+  partialFiles: boolean;
+  /** Why not, for people; absent when they can. */
+  partialFilesProblem?: string;
   /** Whether memory, CPU and process limits are enforced by the kernel on this host. */
   resourceLimits: boolean;
   maxVcpus: number;
@@ -182,7 +188,11 @@ export interface Capture extends AsyncDisposable {
    * What changed since the last confirmed capture. With `isComplete` it is all that differs from what the machine started
    * from, and may be put on either.
    */
-  readonly memory: BlockReader & { readonly isComplete: boolean };
+  readonly memory: BlockReader & {
+    readonly isComplete: boolean;
+    /** Blocks that the guest touched since it started: what it needs first when it goes on. Absent where nobody knows. */
+    readonly touched?: BlockSet;
+  };
   /** What changed since the last confirmed capture, or since the machine started from its layers. */
   readonly disk: BlockReader;
   /** The frozen layers that are the drive of this instant, lowest first; fewer once they were merged. */
@@ -253,6 +263,8 @@ export interface Machine {
 /** A virtual machine monitor on this host. */
 export interface Vmm {
   readonly capabilities: VmmCapabilities;
+  /** Lets machines start from files that are still being filled; absent where that is not possible. */
+  readonly partialFiles?: PartialFiles;
   /**
    * Boots a guest from its kernel and resolves when it is ready. A boot that hangs is
    * killed and done again.

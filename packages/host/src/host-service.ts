@@ -284,7 +284,7 @@ export class HostService {
       } catch (error) {
         this.#machines.delete(input.workspaceId);
         await this.#end(machine).catch(this.#logFailure(machine));
-        throw error;
+        throw this.#options.moments.fillOf(machine.record)?.failure ?? error;
       }
     });
   }
@@ -379,6 +379,7 @@ export class HostService {
       if (!live || record.state !== "running") {
         throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${record.state}`);
       }
+      await this.#options.moments.whole(record);
       // Frozen: nothing is written any more that would be cut off in the middle.
       await this.#options.guest.freeze(addressOf(machine), { sync: true });
       await live.kill();
@@ -444,7 +445,6 @@ export class HostService {
   async stop(options: { hibernate: boolean }): Promise<void> {
     this.#stopping.abort(new DormouseError("cancelled", "the host is stopping"));
     await Promise.all(this.#loops);
-    await this.#options.moments.close();
     if (options.hibernate) {
       await this.#pool.close();
       // What is being started or woken is waited for: `hibernate` takes its turn.
@@ -459,6 +459,7 @@ export class HostService {
         if (result.status === "rejected") this.#options.log.error("machine not put to sleep", { error: result.reason });
       }
     }
+    await this.#options.moments.close();
     this.#watchers.close();
     await this.#egressLog.close();
   }
@@ -567,9 +568,11 @@ export class HostService {
   async #bringBack(
     machine: Machine,
     next: { generation: number; env: Record<string, string> },
-    snapshot?: SnapshotRef,
+    named?: SnapshotRef,
   ): Promise<MachineInfo> {
     const { record } = machine;
+    // Files that never became whole are no place to start from; the snapshot that they came from is.
+    const snapshot = named ?? record.filling ?? undefined;
     const startedMs = performance.now();
     const { generation, env } = next;
     const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
@@ -581,9 +584,11 @@ export class HostService {
       machine.timingsMs = { [kind]: performance.now() - startedMs };
       await this.#settle(machine);
       machine.timingsMs.total = performance.now() - startedMs;
-    } catch (error) {
+    } catch (caught) {
       await machine.live?.kill();
       machine.live = undefined;
+      // Why its pages were not to be had says more than that it did not answer.
+      const error = this.#options.moments.fillOf(record)?.failure ?? caught;
       const reason = `could not be woken: ${DormouseError.from(error).message}`;
       await this.#change(machine, { state: record.start ? "hibernated" : "dead", slot: null, reason });
       throw error;
@@ -620,6 +625,24 @@ export class HostService {
     machine.activity = new Activity(Date.now());
     await this.#change(machine, { state: "running", startedMs: Date.now() });
     this.#noticeDeath(machine, live);
+    this.#noticeFill(machine, live);
+  }
+
+  /** A machine whose files became whole is one like any other; one whose files cannot become so is given up. */
+  #noticeFill(machine: Machine, live: LiveMachine): void {
+    const fill = this.#options.moments.fillOf(machine.record);
+    const onWhole = async () => {
+      if (machine.live === live) await this.#change(machine, { filling: null });
+    };
+    const onFailure = async (caught: unknown) => {
+      const { code, message } = DormouseError.from(caught);
+      const { workspaceId } = machine.record;
+      if (code === "cancelled" || machine.live !== live || !workspaceId) return;
+      await this.#lock.run(workspaceId, async () => {
+        if (machine.live === live) await this.#giveUp(machine, message);
+      });
+    };
+    fill?.whole.then(onWhole, onFailure).catch(this.#logFailure(machine));
   }
 
   #noticeDeath(machine: Machine, live: LiveMachine): void {
@@ -636,8 +659,9 @@ export class HostService {
     await machine.live?.kill();
     machine.live = undefined;
     machine.activity = undefined;
-    await this.#change(machine, { state: "dead", slot: null, reason });
-    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason });
+    const why = this.#options.moments.fillOf(machine.record)?.failure?.message ?? reason;
+    await this.#change(machine, { state: "dead", slot: null, reason: why });
+    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason: why });
   }
 
   async #change(machine: Machine, change: Partial<MachineRecord>): Promise<void> {
@@ -682,6 +706,7 @@ export class HostService {
       return await this.#change(machine, { state: "hibernated", slot: null });
     }
     machine.activity = new Activity(Date.now());
+    await this.#options.moments.resume(record);
     // Whatever its daemon was doing with it when it died: a sleep or a snapshot may have left it standing still.
     await live.resume();
     await this.#options.guest.thaw(addressOf(machine)).catch((error: unknown) => {
@@ -691,6 +716,7 @@ export class HostService {
     });
     if (record.state === "hibernating") await this.#change(machine, { state: "running" });
     this.#noticeDeath(machine, live);
+    this.#noticeFill(machine, live);
     this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
   }
 

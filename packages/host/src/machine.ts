@@ -73,6 +73,7 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     resources,
     booted: false,
     memory: null,
+    filling: null,
     diskBase: null,
     start: null,
     parent: null,

@@ -77,7 +77,7 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   const templates = await Templates.open({ cacheDir: config.cacheDir, base, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
   const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
-  const moments = new Moments({ store, timeline, templates });
+  const moments = new Moments({ store, timeline, templates, partialFiles: vmm.partialFiles, log });
   const guest = createGuestLink();
   const { cacheDir, registry } = config;
   const images = new ImageTemplates({ cacheDir, templates, registry, vmm, slots, lanes, guest });

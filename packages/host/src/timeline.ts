@@ -1,8 +1,9 @@
 import { chmod, open, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { type BlockReader, type Capture, readManifest } from "@dormouse/compute";
+import { BlockSet, type BlockReader, type Capture, readManifest } from "@dormouse/compute";
 import { resources, type SnapshotInfo, type SnapshotRef, snapshotInfo, userName } from "@dormouse/contract";
 import {
   blockBytes,
@@ -49,6 +50,9 @@ export type TemplateParts = z.infer<typeof templateParts>;
 
 const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string(), user: userName.optional() });
 
+/** A bit for each block of the memory, deflated, in base64. */
+const touchedFacts = z.object({ touched: z.base64() });
+
 /** A moment to be kept, and what is known of it. */
 export interface Moment {
   capture: Capture;
@@ -60,6 +64,8 @@ export interface Moment {
   parent: SnapshotRef | null;
   /** What the capture is a difference to itself, for when the parent is gone or was never there. */
   base: MomentBase;
+  /** Resolves when the files of `base` are whole. */
+  baseIsWhole: (signal?: AbortSignal) => Promise<void>;
   facts: GuestFacts;
   origin: MomentOrigin;
 }
@@ -115,13 +121,19 @@ export class Timeline {
     const memory = writer.memory(capture.memory.bytes);
     const disk = writer.disk(workspaceDisk, capture.disk.bytes);
     if (writer.isWhole) {
+      await moment.baseIsWhole(signal);
       if (base.memory !== null) await copyFile(base.memory, memory, signal);
       await copyFile(base.disk, disk, signal);
     }
     await copyBlocks(capture.memory, memory, signal);
     await copyBlocks(capture.disk, disk, signal);
     await writer.devices(capture.devices);
-    writer.facts({ ...facts, ...originFacts.parse(origin), pauseMs: Math.round(capture.pauseMs * 10) / 10 });
+    writer.facts({
+      ...facts,
+      ...originFacts.parse(origin),
+      pauseMs: Math.round(capture.pauseMs * 10) / 10,
+      ...(capture.memory.touched && { touched: encodeBlocks(capture.memory.touched) }),
+    });
     return toInfo(await writer.publish());
   }
 
@@ -168,6 +180,12 @@ export class Timeline {
   /** The drive in a snapshot. */
   diskOf(reader: SnapshotReader) {
     return reader.disk(workspaceDisk);
+  }
+
+  /** Blocks of memory that its machine had touched: what it needs first when it goes on. None when that is not known. */
+  touchedOf({ manifest, memory }: SnapshotReader): readonly number[] {
+    const facts = touchedFacts.safeParse(manifest.facts);
+    return facts.success && memory ? decodeBlocks(facts.data.touched, Math.ceil(memory.bytes / blockBytes)) : [];
   }
 
   /** @throws DormouseError `data_loss` for a snapshot that does not say it. */
@@ -321,6 +339,20 @@ function toInfo(manifest: SnapshotManifest): SnapshotInfo {
     storedBytes: sizes.storedBytes,
     ...(facts.success ? facts.data : { pauseMs: null, git: null, processes: null }),
   };
+}
+
+function encodeBlocks(blocks: BlockSet): string {
+  return deflateRawSync(Buffer.from(blocks.toHex(), "hex")).toString("base64");
+}
+
+/** It only says what comes first: of a list that cannot be read there is nothing to say. */
+function decodeBlocks(text: string, count: number): readonly number[] {
+  try {
+    const bits = inflateRawSync(Buffer.from(text, "base64"), { maxOutputLength: Math.ceil(count / 8) });
+    return [...BlockSet.fromHex(count, bits.toString("hex")).toArray()];
+  } catch {
+    return [];
+  }
 }
 
 async function copyBlocks(source: BlockReader, target: ImageWriter, signal?: AbortSignal): Promise<void> {

@@ -1,0 +1,229 @@
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { chmod, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { DormouseError, sleep } from "@dormouse/base";
+import { createFileStore, createSnapshotStore, type ImageReader, type ObjectStore } from "@dormouse/storage";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { createFileView, type FileView } from "../../compute/src/file-view.ts";
+import { type NativeTools, openNativeTools } from "../../compute/src/native.ts";
+import { openPartialFiles, type PartialFiles } from "../../compute/src/partial-file.ts";
+import { type Fill, type FillOptions, startFill } from "./fill.ts";
+
+const blockBytes = 65_536;
+const blocks = 600;
+const bytes = blocks * blockBytes;
+/** Every third block is zeros. */
+const isStored = (block: number) => block % 3 !== 0;
+/** Half of each is noise, so that the store has something to keep. */
+const contents = Array.from({ length: blocks }, (_, block) =>
+  isStored(block) ? Buffer.concat([randomBytes(blockBytes / 2)], blockBytes) : Buffer.alloc(blockBytes),
+);
+const contentOf = (block: number) => contents[block] ?? Buffer.alloc(0);
+
+/** What the store does with each request for a part of an object. */
+let onGet: (get: () => Promise<Buffer>) => Promise<Buffer>;
+let cache: string;
+let tools: NativeTools;
+let folder: string;
+let view: FileView;
+let files: PartialFiles;
+let image: ImageReader;
+let file: string;
+let fills: Fill[];
+const socket = () => `${file}.fill`;
+
+beforeAll(async () => {
+  cache = await mkdtemp("/var/tmp/fill-test-");
+  tools = await openNativeTools(cache);
+});
+afterAll(() => rm(cache, { recursive: true, force: true }));
+beforeEach(async () => {
+  folder = await mkdtemp("/var/tmp/fill-test-");
+  await chmod(folder, 0o711);
+  view = await createFileView([cache, folder]);
+  files = await openPartialFiles(tools, view);
+  onGet = (get) => get();
+  const stored = await createFileStore({ folder: join(folder, "store") });
+  const objects: ObjectStore = { ...stored, get: (key, options) => onGet(() => stored.get(key, options)) };
+  const store = createSnapshotStore({ objects });
+  const place = { workspaceId: "ws-fill", generation: 1, parent: null, name: null };
+  const writer = await store.begin({ ...place, reason: "periodic", compatibility: {} });
+  const memory = writer.memory(bytes);
+  for (let block = 0; block < blocks; block++) if (isStored(block)) await memory.write(block, contentOf(block));
+  await writer.devices(Buffer.from("devices"));
+  const { id } = await writer.publish();
+  const reader = await store.open("ws-fill", id);
+  if (!reader.memory) throw new Error("no memory");
+  image = reader.memory;
+  file = join(folder, "memory");
+  await using empty = await open(file, "wx");
+  await empty.truncate(bytes);
+  fills = [];
+  await files.serve(file, socket());
+});
+afterEach(async () => {
+  for (const fill of fills) await fill.stop();
+  await expect.poll(() => serverPid(), { timeout: 5_000 }).toBeUndefined();
+  await view.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function fillWith(first: readonly number[] = [], options: FillOptions = {}): Promise<Fill> {
+  const fill = await startFill([{ file, socket: socket(), image, first }], options);
+  fills.push(fill);
+  return fill;
+}
+
+/** Reads a block as a machine would, by the file that machines see. */
+async function read(block: number): Promise<Buffer> {
+  const args = [`--mount=${view.path}`, "--", "dd", `if=${file}`, "bs=64k", `skip=${block}`, "count=1", "status=none"];
+  const reader = spawn("nsenter", args, { stdio: ["ignore", "pipe", "pipe"] });
+  const pieces: Buffer[] = [];
+  let words = "";
+  reader.stdout.on("data", (data) => pieces.push(data));
+  reader.stderr.on("data", (data) => {
+    words += data;
+  });
+  const [code] = await once(reader, "close");
+  if (code !== 0) throw new Error(words);
+  return Buffer.concat(pieces);
+}
+
+async function serverPid(): Promise<number | undefined> {
+  for (const pid of await readdir("/proc")) {
+    const command = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
+    if (command.includes("serve-blocks") && command.includes(file)) return Number(pid);
+  }
+  return undefined;
+}
+
+test("what is asked for comes before the rest, and then the file is the image", async () => {
+  const gate = Promise.withResolvers<void>();
+  const fill = await fillWith();
+  // All but what somebody waits for stands still: the background holds no more than its lanes.
+  onGet = async (get) => {
+    await Promise.race([gate.promise, sleep(30)]);
+    return get();
+  };
+  expect(await read(599)).toEqual(contentOf(599));
+  expect(await read(300)).toEqual(contentOf(300));
+  const { present, total } = fill.progress();
+  expect(total).toBe(blocks);
+  expect(present).toBeLessThan(total);
+  gate.resolve();
+  await fill.whole;
+  expect(fill.isWhole).toBe(true);
+  expect(fill.progress()).toEqual({ present: blocks, total: blocks });
+  const whole = await readFile(file);
+  for (let block = 0; block < blocks; block++) {
+    expect(whole.subarray(block * blockBytes, (block + 1) * blockBytes).equals(contentOf(block))).toBe(true);
+  }
+  expect((await stat(file)).blocks * 512).toBeLessThanOrEqual((bytes * 2) / 3 + blockBytes);
+});
+
+test("the working set is fetched before all others that nobody waits for", async () => {
+  const order: number[] = [];
+  const noting: ImageReader = {
+    ...image,
+    readBlocks: (wanted, onBlock, signal) => {
+      order.push(...wanted);
+      return image.readBlocks(wanted, onBlock, signal);
+    },
+  };
+  const first = Array.from({ length: 100 }, (_, index) => blocks - 1 - index);
+  const fill = await startFill([{ file, socket: socket(), image: noting, first }]);
+  fills.push(fill);
+  await fill.whole;
+  const expected = first.filter(isStored);
+  expect(order.slice(0, expected.length)).toEqual(expected);
+  expect(order).toHaveLength(400);
+});
+
+test("readers wait while nobody fills; the next one goes on where the last one was", async () => {
+  onGet = async (get) => {
+    await sleep(30);
+    return get();
+  };
+  const first = await fillWith();
+  expect(await read(200)).toEqual(contentOf(200));
+  // Somebody has the file open, or what shows it would end.
+  const gate = Promise.withResolvers<Buffer>();
+  gate.promise.catch(() => {});
+  onGet = () => gate.promise;
+  const waiting = read(401);
+  const stopped = first.stop();
+  gate.reject(new DormouseError("unavailable", "the store is away"));
+  await stopped;
+  await expect(first.whole).rejects.toMatchObject({ code: "cancelled" });
+  const before = first.progress().present;
+  expect(before).toBeLessThan(blocks);
+  expect(await Promise.race([waiting.then(() => "answered"), sleep(300).then(() => "waits")])).toBe("waits");
+  onGet = (get) => get();
+  const next = await fillWith();
+  expect(next.progress().present).toBeGreaterThanOrEqual(before);
+  expect(await waiting).toEqual(contentOf(401));
+  await next.whole;
+});
+
+test("a store that fails is asked again, for so long", async () => {
+  let failures = 3;
+  onGet = async (get) => {
+    if (failures-- > 0) throw new DormouseError("unavailable", "the store is away");
+    return get();
+  };
+  const patient = await fillWith();
+  expect(await read(100)).toEqual(contentOf(100));
+  await patient.whole;
+});
+
+test("a store that fails for too long is given up, and readers get an error", async () => {
+  onGet = async () => {
+    throw new DormouseError("unavailable", "the store is away");
+  };
+  const fill = await fillWith([], { giveUpMs: 500 });
+  await expect(read(100)).rejects.toThrow("Input/output error");
+  await expect(fill.whole).rejects.toThrow("the store gave nothing for 500 ms: the store is away");
+  expect(fill.failure?.code).toBe("unavailable");
+});
+
+test("a block that is not what was stored is shown to nobody", async () => {
+  const packs = (await readdir(join(folder, "store"), { recursive: true })).filter((name) => /packs\/.+/.test(name));
+  for (const name of packs) {
+    const path = join(folder, "store", name);
+    const content = await readFile(path).catch(() => undefined);
+    if (!content) continue;
+    // One bit in each of many blocks; header and index are somewhere else.
+    for (let at = 4000; at < content.length / 2; at += 4000) content.writeUInt8(content.readUInt8(at) ^ 1, at);
+    await writeFile(path, content);
+  }
+  const fill = await fillWith();
+  const reading = expect(read(1)).rejects.toThrow("Input/output error");
+  await expect(fill.whole).rejects.toMatchObject({ code: "data_loss" });
+  await reading;
+  expect(fill.failure?.message).toMatch(/pack [0-9a-f]{32}/);
+});
+
+test("a file that is no longer shown is given up", async () => {
+  onGet = async (get) => {
+    await sleep(50);
+    return get();
+  };
+  const fill = await fillWith();
+  const pid = await serverPid();
+  if (pid === undefined) throw new Error("nothing shows the file");
+  process.kill(pid, "SIGKILL");
+  await expect(fill.whole).rejects.toThrow("is no longer shown to machines");
+});
+
+test("what nobody uses any more is not fetched, and what shows it ends", async () => {
+  onGet = async (get) => {
+    await sleep(50);
+    return get();
+  };
+  const fill = await fillWith();
+  fill.endWhenUnused();
+  await expect(fill.whole).rejects.toMatchObject({ code: "cancelled" });
+  await expect.poll(() => serverPid(), { timeout: 5_000 }).toBeUndefined();
+});
