@@ -10,10 +10,8 @@
  *     > close ROUNDS                   the guest may be stopped: little is left
  *     < stopped
  *     > stands PAGES                   the guest may go on: the last PAGES are in this process's memory
- *     > blocks PAGES BLOCKS CHANGED TOUCHED
- *                                      all is in the file: pages copied in all, which blocks of 64 KiB, and which of
- *                                      them were written since the last time; and which blocks of the memory the
- *                                      process has mapped, because its guest touched them since it started
+ *     > blocks PAGES BLOCKS CHANGED    all is in the file: pages copied in all, which blocks of 64 KiB, and which of
+ *                                      them were written since the last time
  *     > untracked REASON               instead of `close`, when the kernel does not track this memory
  *     > error REASON                   instead, at any time; what the file holds is of no use then
  *   copy-pages --self-test FILE        tells `ok`, or `no REASON`, after trying with FILE, which it makes and removes
@@ -55,7 +53,6 @@ struct copier {
 	uint64_t address, bytes, pages;
 	unsigned char *seen;               /* blocks that the file holds as a whole */
 	unsigned char *changed;            /* blocks with pages that carried the mark */
-	unsigned char *touched;            /* blocks with pages that the VMM has mapped */
 	unsigned char *arena;              /* copied and not yet written */
 	uint64_t arena_limit, arena_used, fetched;
 	struct range ranges[RANGES];       /* where the arena's bytes belong; those from `asked` on are not fetched yet */
@@ -172,10 +169,10 @@ static void copy_written(struct copier *copier, uint64_t start, uint64_t end)
 	}
 }
 
-static void note_in(unsigned char *blocks, uint64_t start, uint64_t end)
+static void note_changed(struct copier *copier, uint64_t start, uint64_t end)
 {
 	for (uint64_t block = start / BLOCK_BYTES; block * BLOCK_BYTES < end; block++)
-		blocks[block / 8] |= (unsigned char)(1 << (block % 8));
+		copier->changed[block / 8] |= (unsigned char)(1 << (block % 8));
 }
 
 /* Says so, and ends, when the kernel keeps no marks for this memory; to be known before anybody has to wait. */
@@ -236,7 +233,7 @@ static uint64_t copy_private(struct copier *copier, uint64_t start, uint64_t end
 			uint64_t from = regions[i].start - copier->address, to = regions[i].end - copier->address;
 			found += (to - from) / PAGE_BYTES;
 			if (all_changed || (regions[i].categories & TRACKING_IS_WRITTEN))
-				note_in(copier->changed, from, to);
+				note_changed(copier, from, to);
 			copy_written(copier, from, to);
 		}
 	}
@@ -279,20 +276,6 @@ static void copy_blocks(struct copier *copier, const char *digits)
 			if ((bits & 1) && block < blocks)
 				copy_written(copier, block * BLOCK_BYTES, block * BLOCK_BYTES + PAGE_BYTES);
 		}
-	}
-}
-
-static void note_touched(struct copier *copier)
-{
-	struct tracking_region regions[REGIONS];
-	struct tracking_scan scan = {
-		.start = copier->address, .end = copier->address + copier->bytes,
-		.any_of = TRACKING_IS_PRESENT | TRACKING_IS_SWAPPED, .returned = TRACKING_IS_PRESENT,
-	};
-	while (scan.start < copier->address + copier->bytes) {
-		int count = next_regions(copier, &scan, regions);
-		for (int i = 0; i < count; i++)
-			note_in(copier->touched, regions[i].start - copier->address, regions[i].end - copier->address);
 	}
 }
 
@@ -352,13 +335,10 @@ static void snapshot(struct copier *copier)
 	tell("stands %llu\n", (unsigned long long)last);
 	(void)setpriority(PRIO_PROCESS, 0, 0);
 	flush_arena(copier);
-	note_touched(copier);
 	printf("blocks %llu ", (unsigned long long)copier->pages);
 	print_blocks(copier, copier->seen);
 	printf(" ");
 	print_blocks(copier, copier->changed);
-	printf(" ");
-	print_blocks(copier, copier->touched);
 	tell("\n");
 }
 
@@ -444,10 +424,9 @@ int main(int count, char **arguments)
 		fail("%s: %s", path, strerror(errno));
 	copier.seen = calloc((copier.bytes + BLOCK_BYTES - 1) / BLOCK_BYTES / 8 + 1, 1);
 	copier.changed = calloc((copier.bytes + BLOCK_BYTES - 1) / BLOCK_BYTES / 8 + 1, 1);
-	copier.touched = calloc((copier.bytes + BLOCK_BYTES - 1) / BLOCK_BYTES / 8 + 1, 1);
 	/* Its pages are there from the beginning: none has to be found while the guest waits. */
 	copier.arena = mmap(NULL, STOPPED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (!copier.seen || !copier.changed || !copier.touched || copier.arena == MAP_FAILED)
+	if (!copier.seen || !copier.changed || copier.arena == MAP_FAILED)
 		fail("no memory to copy to");
 	if (tests) {
 		const char *problem = self_test(&copier);

@@ -101,6 +101,10 @@ test("a machine starts from files that hold nothing yet, and goes on as it was",
   expect(disk.filler.filled).toBeGreaterThan(300);
   expect([memory.filler.used, disk.filler.used]).toEqual([1, 1]);
 
+  const touched = (await machine.touched()).toArray();
+  expect(touched.length).toBeGreaterThan(300);
+  expect(touched.length).toBeLessThanOrEqual(memory.filler.filled);
+
   // What it writes is tracked as ever, and its capture is whole whatever the file is.
   await captures.guest.shell(machine.slot, "head -c 3000000 /dev/urandom >/tmp/own");
   await using capture = await save(machine, moment.kept, { resume: false });
@@ -151,10 +155,12 @@ test("a machine that waits for a page can be ended at once", async () => {
   const { machine, memory, disk } = await startEmpty(moment, 0);
   expect(await captures.guest.shell(machine.slot, "echo up")).toBe("up\n");
   await memory.filler.close();
+  const next = await fillSlowly({ ...memory, delayMs: 3_600_000 });
   void captures.guest.shell(machine.slot, content).catch(() => {});
+  await expect.poll(() => next.wanted, { timeout: 10_000 }).toBeGreaterThan(0);
   await machine.kill();
-  // The read that nobody answered ends with the next one who fills.
-  const next = await fillSlowly(memory);
+  expect(await machine.status()).toBe("exited");
+  // What it read ahead is still on its way; whoever fills the file ends that.
   next.fail();
   await expectEnded([next, disk.filler], machine);
 });

@@ -133,6 +133,8 @@ export async function connectPartialFile(
       if (!isClosed) onEnd();
       isClosed = true;
     };
+    // Of the connection; whoever reads its lines is told as well.
+    lines.on("error", reject);
     connection.on("error", reject);
     connection.on("close", end);
     lines.on("line", (line) => {

@@ -188,11 +188,7 @@ export interface Capture extends AsyncDisposable {
    * What changed since the last confirmed capture. With `isComplete` it is all that differs from what the machine started
    * from, and may be put on either.
    */
-  readonly memory: BlockReader & {
-    readonly isComplete: boolean;
-    /** Blocks that the guest touched since it started: what it needs first when it goes on. Absent where nobody knows. */
-    readonly touched?: BlockSet;
-  };
+  readonly memory: BlockReader & { readonly isComplete: boolean };
   /** What changed since the last confirmed capture, or since the machine started from its layers. */
   readonly disk: BlockReader;
   /** The frozen layers that are the drive of this instant, lowest first; fewer once they were merged. */
@@ -251,6 +247,8 @@ export interface Machine {
   capture(options: CaptureOptions): Promise<Capture>;
   /** The workspace drive's layers as they are now, lowest first; the last is being written to. None: it is a raw file. */
   layers(): readonly string[];
+  /** Blocks of its memory that it has touched since it started: what it needs first when it starts from there again. */
+  touched(): Promise<BlockSet>;
   /** The end of what the guest wrote to its console, at most 64 KiB. */
   console(): Promise<string>;
   usage(): Promise<MachineUsage>;

@@ -30,8 +30,6 @@ export interface CopiedMemory {
   unmarked: BlockSet;
   /** Whether it is all that differs from the mapped file. */
   isComplete: boolean;
-  /** Blocks that the VMM has mapped, because its guest touched them since it started; absent where nobody knows. */
-  touched?: BlockSet;
   /** How much was copied, which is more than was kept when pages were written again meanwhile. */
   copiedBytes: number;
 }

@@ -67,10 +67,10 @@ export async function openTrackedCopier(memory: TrackedMemory, signal: AbortSign
     },
     async complete(own) {
       const [pages, ...lists] = await talk.expect("blocks", own);
-      const [blocks, unmarked, touched] = [0, 1, 2].map((list) =>
+      const [blocks, unmarked] = [0, 1].map((list) =>
         BlockSet.fromHex(Math.ceil(bytes / blockBytes), lists[list] ?? ""),
-      ) as [BlockSet, BlockSet, BlockSet];
-      return { blocks, unmarked, touched, isComplete, copiedBytes: Number(pages) * pageBytes };
+      ) as [BlockSet, BlockSet];
+      return { blocks, unmarked, isComplete, copiedBytes: Number(pages) * pageBytes };
     },
     [Symbol.asyncDispose]: () => talk.end(),
   };

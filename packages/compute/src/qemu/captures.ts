@@ -115,7 +115,6 @@ export class QemuCaptures {
       memory: {
         ...readStaging(staging, this.#memoryBytes, copied.blocks.toArray()),
         isComplete: copied.isComplete || this.#history.holdsComplete,
-        ...(copied.touched && { touched: copied.touched }),
       },
       disk,
       get layers() {

@@ -7,6 +7,8 @@ import { connectPartialFile } from "../partial-file.ts";
 export interface SlowFiller {
   /** How many blocks it has filled. */
   readonly filled: number;
+  /** How many it was asked for. */
+  readonly wanted: number;
   /** How many machines have the file open. */
   readonly used: number;
   readonly hasEnded: boolean;
@@ -27,7 +29,8 @@ export async function fillSlowly(options: {
   const { from, file, socket, bytes, delayMs } = options;
   const source = await open(from, "r");
   const target = await open(file, "r+");
-  const state = { filled: 0, used: 0, hasEnded: false };
+  const state = { filled: 0, wanted: 0, used: 0, hasEnded: false };
+  const closing = new AbortController();
   const copies = new Set<Promise<void>>();
   const copy = async (block: number) => {
     const content = Buffer.alloc(Math.min(blockBytes, bytes - block * blockBytes));
@@ -37,8 +40,10 @@ export async function fillSlowly(options: {
     state.filled++;
   };
   const copySoon = (block: number) => {
-    const copied = sleep(delayMs)
+    state.wanted++;
+    const copied = sleep(delayMs, closing.signal)
       .then(() => copy(block))
+      .catch(() => {})
       .finally(() => copies.delete(copied));
     copies.add(copied);
   };
@@ -61,6 +66,9 @@ export async function fillSlowly(options: {
     get filled() {
       return state.filled;
     },
+    get wanted() {
+      return state.wanted;
+    },
     get used() {
       return state.used;
     },
@@ -73,6 +81,7 @@ export async function fillSlowly(options: {
     fail: () => partial.fail(),
     async close() {
       partial.close();
+      closing.abort();
       await Promise.allSettled(copies);
       await source.close();
       await target.close();
