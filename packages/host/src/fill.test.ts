@@ -1,14 +1,10 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { chmod, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DormouseError, sleep } from "@dormouse/base";
+import { openSeenByVmms, type SeenByVmms } from "@dormouse/compute/testing";
 import { createFileStore, createSnapshotStore, type ImageReader, type ObjectStore } from "@dormouse/storage";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { createFileView, type FileView } from "../../compute/src/file-view.ts";
-import { type NativeTools, openNativeTools } from "../../compute/src/native.ts";
-import { openPartialFiles, type PartialFiles } from "../../compute/src/partial-file.ts";
 import { type Fill, type FillOptions, startFill } from "./fill.ts";
 
 const blockBytes = 65_536;
@@ -25,10 +21,8 @@ const contentOf = (block: number) => contents[block] ?? Buffer.alloc(0);
 /** What the store does with each request for a part of an object. */
 let onGet: (get: () => Promise<Buffer>) => Promise<Buffer>;
 let cache: string;
-let tools: NativeTools;
 let folder: string;
-let view: FileView;
-let files: PartialFiles;
+let view: SeenByVmms;
 let image: ImageReader;
 let file: string;
 let fills: Fill[];
@@ -36,14 +30,12 @@ const socket = () => `${file}.fill`;
 
 beforeAll(async () => {
   cache = await mkdtemp("/var/tmp/fill-test-");
-  tools = await openNativeTools(cache);
 });
 afterAll(() => rm(cache, { recursive: true, force: true }));
 beforeEach(async () => {
   folder = await mkdtemp("/var/tmp/fill-test-");
   await chmod(folder, 0o711);
-  view = await createFileView([cache, folder]);
-  files = await openPartialFiles(tools, view);
+  view = await openSeenByVmms(cache, [folder]);
   onGet = (get) => get();
   const stored = await createFileStore({ folder: join(folder, "store") });
   const objects: ObjectStore = { ...stored, get: (key, options) => onGet(() => stored.get(key, options)) };
@@ -61,12 +53,12 @@ beforeEach(async () => {
   await using empty = await open(file, "wx");
   await empty.truncate(bytes);
   fills = [];
-  await files.serve(file, socket());
+  await view.files.serve(file, socket());
 });
 afterEach(async () => {
   for (const fill of fills) await fill.stop();
   await expect.poll(() => serverPid(), { timeout: 5_000 }).toBeUndefined();
-  await view.close();
+  await view[Symbol.asyncDispose]();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -76,20 +68,8 @@ async function fillWith(first: readonly number[] = [], options: FillOptions = {}
   return fill;
 }
 
-/** Reads a block as a machine would, by the file that machines see. */
-async function read(block: number): Promise<Buffer> {
-  const args = [`--mount=${view.path}`, "--", "dd", `if=${file}`, "bs=64k", `skip=${block}`, "count=1", "status=none"];
-  const reader = spawn("nsenter", args, { stdio: ["ignore", "pipe", "pipe"] });
-  const pieces: Buffer[] = [];
-  let words = "";
-  reader.stdout.on("data", (data) => pieces.push(data));
-  reader.stderr.on("data", (data) => {
-    words += data;
-  });
-  const [code] = await once(reader, "close");
-  if (code !== 0) throw new Error(words);
-  return Buffer.concat(pieces);
-}
+/** As a machine would. */
+const read = (block: number) => view.read(file, block);
 
 async function serverPid(): Promise<number | undefined> {
   for (const pid of await readdir("/proc")) {
@@ -148,7 +128,8 @@ test("readers wait while nobody fills; the next one goes on where the last one w
   };
   const first = await fillWith();
   expect(await read(200)).toEqual(contentOf(200));
-  // Somebody has the file open, or what shows it would end.
+  // Or what shows it would end.
+  await using _holder = await view.hold(file);
   const gate = Promise.withResolvers<Buffer>();
   gate.promise.catch(() => {});
   onGet = () => gate.promise;

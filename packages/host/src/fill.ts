@@ -42,9 +42,12 @@ export interface Fill {
 const defaultGiveUpMs = 120_000;
 const firstRetryMs = 100;
 const maxRetryMs = 5_000;
-/** Fetched together: 4 MiB, so that what somebody waits for is not far behind in the same line. */
-const batchBlocks = 64;
-const lanes = 2;
+/** Fetched together: 1 MiB, so that what somebody waits for is not far behind in the same line. */
+const batchBlocks = 16;
+const lanes = 4;
+/** As long as somebody has waited so short a time ago, what nobody is known to need is fetched by one lane alone. */
+const quietMs = 250;
+const quietLookMs = 50;
 const zeros = Buffer.alloc(blockBytes);
 
 /**
@@ -102,11 +105,16 @@ export async function startFill(sources: readonly FillSource[], options: FillOpt
     throw error;
   }
 
+  /** What is asked to be first has the whole line; the rest gives way to those who wait. */
+  const waitTurn = (stage: "first" | "rest") => async (lane: number) => {
+    const isBusy = () => parts.some((part) => performance.now() - part.wantedMs < quietMs);
+    while (stage === "rest" && lane > 0 && isBusy()) await sleep(quietLookMs, signal);
+  };
   const work = async () => {
     try {
       const queues = await Promise.all(parts.map((part) => part.plan()));
       for (const stage of ["first", "rest"] as const) {
-        for (const [index, part] of parts.entries()) await part.fill(queues[index]?.[stage] ?? []);
+        for (const [index, part] of parts.entries()) await part.fill(queues[index]?.[stage] ?? [], waitTurn(stage));
       }
       isWhole = true;
     } catch (error) {
@@ -155,6 +163,8 @@ class Part {
   readonly total: number;
   count = 0;
   used = 0;
+  /** When somebody last asked for a block. */
+  wantedMs = Number.NEGATIVE_INFINITY;
   readonly #source: FillSource;
   readonly #shared: Shared;
   readonly #file: FileHandle;
@@ -221,17 +231,18 @@ class Part {
     return { first, rest: [...left] };
   }
 
-  /** Fetches blocks in the background. */
-  async fill(blocks: readonly number[]): Promise<void> {
+  /** Fetches blocks in the background, in several lanes, each of which waits for its turn. */
+  async fill(blocks: readonly number[], waitTurn: (lane: number) => Promise<void>): Promise<void> {
     let next = 0;
-    const lane = async () => {
+    const run = async (lane: number) => {
       while (next < blocks.length) {
+        await waitTurn(lane);
         const batch = blocks.slice(next, next + batchBlocks);
         next += batchBlocks;
         await this.#fetch(batch);
       }
     };
-    await Promise.all(Array.from({ length: lanes }, lane));
+    await Promise.all(Array.from({ length: lanes }, (_, lane) => run(lane)));
     // What somebody waited for and is still on its way.
     await this.#urgent;
   }
@@ -248,6 +259,7 @@ class Part {
 
   #want(block: number): void {
     if (this.#shared.signal.aborted) return;
+    this.wantedMs = performance.now();
     this.#wanted.push(block);
     if (this.#wanted.length > 1) return;
     // What is asked for together is fetched together.

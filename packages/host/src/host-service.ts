@@ -33,6 +33,7 @@ import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
+import { encodeTouched } from "./touched.ts";
 import { Waker } from "./waker.ts";
 import { WarmPool } from "./warm-pool.ts";
 import { Watchers } from "./watchers.ts";
@@ -44,6 +45,9 @@ const refillDelayMs = 1_500;
 const snapshotLookMs = 2_000;
 const activityLookMs = 30_000;
 const garbageMs = 3_600_000;
+
+/** What a machine touches in so long after it came to life is what it needs first. */
+const firstTouchesMs = 2_000;
 
 /** What a {@link HostService} works with. */
 export interface HostServiceOptions {
@@ -219,6 +223,14 @@ export class HostService {
   async run(workspaceId: string, options: RunOptions, signal?: AbortSignal): Promise<ExecResult> {
     const { env, folder, user = undefined } = this.#find(workspaceId).record;
     return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
+  }
+
+  /**
+   * Resolves when all that a workspace's machine started from is on this host.
+   * @throws DormouseError as {@link Moments.whole}.
+   */
+  async whole(workspaceId: string, signal?: AbortSignal): Promise<void> {
+    await this.#options.moments.whole(this.#find(workspaceId).record, signal);
   }
 
   /** A request for a machine passes. */
@@ -623,9 +635,23 @@ export class HostService {
     await this.#waker.identify(machine);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
-    await this.#change(machine, { state: "running", startedMs: Date.now() });
+    await this.#change(machine, { state: "running", startedMs: Date.now(), touched: null });
     this.#noticeDeath(machine, live);
     this.#noticeFill(machine, live);
+    if (!record.booted) setTimeout(() => void this.#noteTouched(machine, live), firstTouchesMs).unref();
+  }
+
+  /** For its snapshots: whoever starts from one of them fetches that first. */
+  async #noteTouched(machine: Machine, live: LiveMachine): Promise<void> {
+    try {
+      if (machine.live !== live) return;
+      const touched = encodeTouched(await live.touched());
+      if (machine.live === live) await this.#change(machine, { touched });
+    } catch (error) {
+      // One that has just ended; of others the next wake takes longer.
+      const { machineId } = machine.record;
+      this.#options.log.debug("what a machine touched is not known", { machineId, error });
+    }
   }
 
   /** A machine whose files became whole is one like any other; one whose files cannot become so is given up. */

@@ -117,7 +117,7 @@ export class Keeper {
   ): Promise<SnapshotInfo> {
     const { moments, timeline, store } = this.#options;
     const { capture, reason, name, facts, signal } = moment;
-    const { workspaceId, generation, tokenSalt, templateHash, user, booted } = record;
+    const { workspaceId, generation, tokenSalt, templateHash, touched, user, booted } = record;
     const template = this.#options.template(templateHash);
     return await timeline.keep(
       {
@@ -129,6 +129,7 @@ export class Keeper {
         generation,
         parent: record.parent ?? (booted ? null : await timeline.templateSnapshot(template)),
         base: { memory: booted ? null : store.memoryOf(record, template), disk: store.diskBaseOf(record, template) },
+        touched,
         baseIsWhole: (own) => moments.whole(record, own),
         origin: { tokenSalt, templateHash, user },
       },

@@ -40,6 +40,8 @@ export const machineRecord = z.object({
   memory: fileName.nullable(),
   /** The snapshot that `memory` and `diskBase` are still being filled from; null: they are whole. */
   filling: snapshotRef.nullable().default(null),
+  /** What of its memory it touched first when it came to life last, see `encodeTouched`; null: that is not known. */
+  touched: z.string().nullable().default(null),
   /** What its drive's layers lie on: a file in its folder; null: the template's drive. */
   diskBase: fileName.nullable(),
   /**

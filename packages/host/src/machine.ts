@@ -74,6 +74,7 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     booted: false,
     memory: null,
     filling: null,
+    touched: null,
     diskBase: null,
     start: null,
     parent: null,

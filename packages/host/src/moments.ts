@@ -176,10 +176,11 @@ export class Moments {
   async #localOf(snapshot: SnapshotRef, signal?: AbortSignal): Promise<LocalMoment> {
     const key = keyOf(snapshot);
     const known = this.#local.get(key);
-    if (known) {
+    if (known && !known.filling?.fill.failure) {
       known.timer.refresh();
       return known;
     }
+    if (known) await this.#forget(key);
     const fetching = this.#fetching.get(key) ?? this.#fetch(snapshot, signal).finally(() => this.#fetching.delete(key));
     this.#fetching.set(key, fetching);
     return await fetching;

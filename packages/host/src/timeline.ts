@@ -1,9 +1,8 @@
 import { chmod, open, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { BlockSet, type BlockReader, type Capture, readManifest } from "@dormouse/compute";
+import { type BlockReader, type Capture, readManifest } from "@dormouse/compute";
 import { resources, type SnapshotInfo, type SnapshotRef, snapshotInfo, userName } from "@dormouse/contract";
 import {
   blockBytes,
@@ -20,6 +19,7 @@ import {
 import { z } from "zod";
 import type { GuestFacts } from "./guest-link.ts";
 import type { TemplateFolder } from "./template-folder.ts";
+import { decodeTouched } from "./touched.ts";
 
 /** The one drive of a machine that is its own. */
 const workspaceDisk = "workspace";
@@ -50,8 +50,7 @@ export type TemplateParts = z.infer<typeof templateParts>;
 
 const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string(), user: userName.optional() });
 
-/** A bit for each block of the memory, deflated, in base64. */
-const touchedFacts = z.object({ touched: z.base64() });
+const touchedFacts = z.object({ touched: z.string() });
 
 /** A moment to be kept, and what is known of it. */
 export interface Moment {
@@ -66,6 +65,8 @@ export interface Moment {
   base: MomentBase;
   /** Resolves when the files of `base` are whole. */
   baseIsWhole: (signal?: AbortSignal) => Promise<void>;
+  /** What the machine touched first when it came to life, as `encodeTouched` has it; null: that is not known. */
+  touched: string | null;
   facts: GuestFacts;
   origin: MomentOrigin;
 }
@@ -132,7 +133,7 @@ export class Timeline {
       ...facts,
       ...originFacts.parse(origin),
       pauseMs: Math.round(capture.pauseMs * 10) / 10,
-      ...(capture.memory.touched && { touched: encodeBlocks(capture.memory.touched) }),
+      ...(moment.touched !== null && { touched: moment.touched }),
     });
     return toInfo(await writer.publish());
   }
@@ -182,10 +183,10 @@ export class Timeline {
     return reader.disk(workspaceDisk);
   }
 
-  /** Blocks of memory that its machine had touched: what it needs first when it goes on. None when that is not known. */
+  /** Blocks of memory that its machine touched first when it came to life: needed first again. None when that is not known. */
   touchedOf({ manifest, memory }: SnapshotReader): readonly number[] {
     const facts = touchedFacts.safeParse(manifest.facts);
-    return facts.success && memory ? decodeBlocks(facts.data.touched, Math.ceil(memory.bytes / blockBytes)) : [];
+    return facts.success && memory ? decodeTouched(facts.data.touched, Math.ceil(memory.bytes / blockBytes)) : [];
   }
 
   /** @throws DormouseError `data_loss` for a snapshot that does not say it. */
@@ -339,20 +340,6 @@ function toInfo(manifest: SnapshotManifest): SnapshotInfo {
     storedBytes: sizes.storedBytes,
     ...(facts.success ? facts.data : { pauseMs: null, git: null, processes: null }),
   };
-}
-
-function encodeBlocks(blocks: BlockSet): string {
-  return deflateRawSync(Buffer.from(blocks.toHex(), "hex")).toString("base64");
-}
-
-/** It only says what comes first: of a list that cannot be read there is nothing to say. */
-function decodeBlocks(text: string, count: number): readonly number[] {
-  try {
-    const bits = inflateRawSync(Buffer.from(text, "base64"), { maxOutputLength: Math.ceil(count / 8) });
-    return [...BlockSet.fromHex(count, bits.toString("hex")).toArray()];
-  } catch {
-    return [];
-  }
 }
 
 async function copyBlocks(source: BlockReader, target: ImageWriter, signal?: AbortSignal): Promise<void> {
