@@ -56,7 +56,9 @@ export async function findGuestMemory(pid: number, file: string, bytes: number):
   let mapped = 0;
   for (const line of (await readFile(`/proc/${pid}/maps`, "utf8")).split("\n")) {
     const match = /^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ (\d+)\s+(.*)$/.exec(line);
-    if (!match || Number(match[4]) !== ino || !match[5]?.endsWith(basename(file))) continue;
+    if (!match || Number(match[4]) !== ino) continue;
+    // A file that was shown whole before it was, and is not shown there any more, has no place.
+    if (!match[5]?.endsWith(basename(file)) && match[5] !== "/") continue;
     const [start = 0, end = 0, offset = 0] = match.slice(1, 4).map((field) => Number.parseInt(field, 16));
     // One mapping may be split into areas; they still lie side by side.
     address ??= start - offset;

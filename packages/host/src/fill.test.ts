@@ -87,8 +87,8 @@ test("what is asked for comes before the rest, and then the file is the image", 
     await Promise.race([gate.promise, sleep(30)]);
     return get();
   };
-  expect(await read(599)).toEqual(contentOf(599));
-  expect(await read(300)).toEqual(contentOf(300));
+  expect((await read(599)).equals(contentOf(599))).toBe(true);
+  expect((await read(300)).equals(contentOf(300))).toBe(true);
   const { present, total } = fill.progress();
   expect(total).toBe(blocks);
   expect(present).toBeLessThan(total);
@@ -127,7 +127,7 @@ test("readers wait while nobody fills; the next one goes on where the last one w
     return get();
   };
   const first = await fillWith();
-  expect(await read(200)).toEqual(contentOf(200));
+  expect((await read(200)).equals(contentOf(200))).toBe(true);
   // Or what shows it would end.
   await using _holder = await view.hold(file);
   const gate = Promise.withResolvers<Buffer>();
@@ -144,7 +144,7 @@ test("readers wait while nobody fills; the next one goes on where the last one w
   onGet = (get) => get();
   const next = await fillWith();
   expect(next.progress().present).toBeGreaterThanOrEqual(before);
-  expect(await waiting).toEqual(contentOf(401));
+  expect((await waiting).equals(contentOf(401))).toBe(true);
   await next.whole;
 });
 
@@ -155,7 +155,7 @@ test("a store that fails is asked again, for so long", async () => {
     return get();
   };
   const patient = await fillWith();
-  expect(await read(100)).toEqual(contentOf(100));
+  expect((await read(100)).equals(contentOf(100))).toBe(true);
   await patient.whole;
 });
 

@@ -42,12 +42,15 @@ export interface Fill {
 const defaultGiveUpMs = 120_000;
 const firstRetryMs = 100;
 const maxRetryMs = 5_000;
-/** Fetched together: 1 MiB, so that what somebody waits for is not far behind in the same line. */
-const batchBlocks = 16;
+/** What nobody waits for is fetched in so many lanes, up to 4 MiB at once in each. */
 const lanes = 4;
-/** As long as somebody has waited so short a time ago, what nobody is known to need is fetched by one lane alone. */
-const quietMs = 250;
-const quietLookMs = 50;
+const maxBatchBlocks = 64;
+/**
+ * A batch is made smaller when it takes so much longer than the quickest answer of the store, and larger when it does
+ * not: what somebody waits for is behind all that is on its way in the same line.
+ */
+const shrinkMs = 40;
+const growMs = 15;
 const zeros = Buffer.alloc(blockBytes);
 
 /**
@@ -105,16 +108,12 @@ export async function startFill(sources: readonly FillSource[], options: FillOpt
     throw error;
   }
 
-  /** What is asked to be first has the whole line; the rest gives way to those who wait. */
-  const waitTurn = (stage: "first" | "rest") => async (lane: number) => {
-    const isBusy = () => parts.some((part) => performance.now() - part.wantedMs < quietMs);
-    while (stage === "rest" && lane > 0 && isBusy()) await sleep(quietLookMs, signal);
-  };
+  const pace = createPace();
   const work = async () => {
     try {
       const queues = await Promise.all(parts.map((part) => part.plan()));
       for (const stage of ["first", "rest"] as const) {
-        for (const [index, part] of parts.entries()) await part.fill(queues[index]?.[stage] ?? [], waitTurn(stage));
+        for (const [index, part] of parts.entries()) await part.fill(queues[index]?.[stage] ?? [], pace);
       }
       isWhole = true;
     } catch (error) {
@@ -163,8 +162,6 @@ class Part {
   readonly total: number;
   count = 0;
   used = 0;
-  /** When somebody last asked for a block. */
-  wantedMs = Number.NEGATIVE_INFINITY;
   readonly #source: FillSource;
   readonly #shared: Shared;
   readonly #file: FileHandle;
@@ -231,18 +228,21 @@ class Part {
     return { first, rest: [...left] };
   }
 
-  /** Fetches blocks in the background, in several lanes, each of which waits for its turn. */
-  async fill(blocks: readonly number[], waitTurn: (lane: number) => Promise<void>): Promise<void> {
+  /** Fetches blocks in the background, at a pace that leaves room for those that somebody waits for. */
+  async fill(blocks: readonly number[], pace: Pace): Promise<void> {
     let next = 0;
-    const run = async (lane: number) => {
+    const lane = async () => {
       while (next < blocks.length) {
-        await waitTurn(lane);
-        const batch = blocks.slice(next, next + batchBlocks);
-        next += batchBlocks;
+        const batch = blocks.slice(next, next + pace.batchBlocks);
+        next += batch.length;
+        // Before those who wait there is only what is on its way already.
+        await this.#urgent;
+        const startedMs = performance.now();
         await this.#fetch(batch);
+        pace.took(performance.now() - startedMs);
       }
     };
-    await Promise.all(Array.from({ length: lanes }, (_, lane) => run(lane)));
+    await Promise.all(Array.from({ length: lanes }, lane));
     // What somebody waited for and is still on its way.
     await this.#urgent;
   }
@@ -259,7 +259,6 @@ class Part {
 
   #want(block: number): void {
     if (this.#shared.signal.aborted) return;
-    this.wantedMs = performance.now();
     this.#wanted.push(block);
     if (this.#wanted.length > 1) return;
     // What is asked for together is fetched together.
@@ -305,6 +304,27 @@ class Part {
     }
     this.#partial.provide(first, count);
   }
+}
+
+/** How much is fetched at once of what nobody waits for. */
+interface Pace {
+  readonly batchBlocks: number;
+  took(ms: number): void;
+}
+
+function createPace(): Pace {
+  let batchBlocks = 4;
+  let quickestMs = Number.POSITIVE_INFINITY;
+  return {
+    get batchBlocks() {
+      return batchBlocks;
+    },
+    took(ms) {
+      quickestMs = Math.min(quickestMs, ms);
+      if (ms > quickestMs + shrinkMs) batchBlocks = Math.max(1, batchBlocks >> 1);
+      else if (ms < quickestMs + growMs) batchBlocks = Math.min(maxBatchBlocks, batchBlocks * 2);
+    },
+  };
 }
 
 function cancelled(): DormouseError {

@@ -163,12 +163,18 @@ export class Moments {
 
   async #begin(sources: readonly FillSource[], showing?: Showing): Promise<Fill> {
     const fill = await startFill(sources);
-    const end = async () => {
-      // Who opens them from now on opens the files themselves.
-      await showing?.end().catch((error: unknown) => this.#options.log.error("files are still shown", { error }));
+    const follow = async () => {
+      try {
+        await fill.whole;
+        // Who opens them from now on opens the files themselves.
+        await showing?.end();
+      } catch (error) {
+        const { code } = DormouseError.from(error);
+        if (code !== "cancelled") this.#options.log.error("files did not become whole", { error });
+      }
       this.#running.delete(fill);
     };
-    this.#running.set(fill, fill.whole.then(end, end));
+    this.#running.set(fill, follow());
     return fill;
   }
 
@@ -275,10 +281,7 @@ export class Moments {
     const forMs = reader.manifest.name === null ? localMs.usual : localMs.named;
     const moment = this.#keep(key, { folder, files, ...(filling && { filling }) }, forMs);
     // Nobody else starts from files that cannot become whole.
-    filling?.fill.whole.catch(async (error: unknown) => {
-      if (DormouseError.from(error).code !== "cancelled") {
-        this.#options.log.error("a snapshot could not be fetched", { ...snapshot, error });
-      }
+    filling?.fill.whole.catch(async () => {
       if (this.#local.get(key) === moment) await this.#forget(key);
     });
     return moment;

@@ -19,6 +19,8 @@ beforeAll(async () => {
   host = await hosts.open();
   // What all start from: 40 MB in memory and as much on the drive, and a process that counts.
   await host.service.create({ ...machineDefaults, workspaceId: "ws-origin", generation: 1 });
+  // What it touches first is to be noted before the rest.
+  await expect.poll(async () => (await recordOf("ws-origin")).touched, { timeout: 10_000 }).not.toBe(null);
   await exec(
     "ws-origin",
     "head -c 40000000 /dev/urandom >/dev/shm/blob; head -c 40000000 /dev/urandom >/workspace/blob",
