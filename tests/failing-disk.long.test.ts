@@ -1,20 +1,26 @@
-// Promise 5 through the whole platform: a store that is full, and one that cannot be written to any more, cost the
-// snapshots that do not get there and nothing else.
+// Promise 5 through the whole platform: a store that is full, one whose disk is broken, and one that cannot be written to any
+// more, cost the snapshots that do not get there and nothing else.
 import { mkdtemp, rm } from "node:fs/promises";
 import { disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { createFailingIo, type FailingIo } from "../packages/storage/src/testing/failing-io.ts";
 import { eventually } from "./support/eventually.ts";
 import { output } from "./support/hasher.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 
 const stack = disposer();
 let disk: FailingDisk;
+let io: FailingIo;
 let platform: TestPlatform;
 beforeAll(async () => {
   disk = await createFailingDisk();
   stack.add(() => disk.remove());
+  io = await createFailingIo();
+  stack.add(async () => io[Symbol.asyncDispose]());
+  // The platform's processes take over what is in the environment when they are started.
+  Object.assign(process.env, io.environment(disk.path));
   platform = await startTestPlatform({ poolSize: 0, snapshotStore: { kind: "file", folder: disk.path } });
   stack.add(async () => platform[Symbol.asyncDispose]());
 });
@@ -38,6 +44,13 @@ it("a full or failing store: one clear error, the workspace runs on, its last sn
   await expect(workspace.hibernate()).rejects.toMatchObject({ code: "resource_exhausted" });
   await expectAsBefore();
   await bounded[Symbol.asyncDispose]();
+
+  await io.fail("EIO");
+  await expect(workspace.snapshot()).rejects.toThrow(/EIO/);
+  await expectAsBefore();
+  await expect(workspace.hibernate()).rejects.toThrow(/EIO/);
+  await expectAsBefore();
+  await io.heal();
 
   await using failing = await disk.fail();
   await expect(workspace.snapshot()).rejects.toThrow(/EROFS|read-only/);

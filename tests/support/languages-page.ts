@@ -1,4 +1,5 @@
 import type { Page } from "playwright-core";
+import { eventually } from "./eventually.ts";
 import { runCommand } from "./workbench-page.ts";
 
 /** Puts the cursor of the active editor there; lines and columns are counted from 1. */
@@ -14,10 +15,14 @@ export async function marked(page: Page, severity: "error" | "warning" | "info")
   await page.locator(`.editor-group-container.active .squiggly-${severity}`).first().waitFor();
 }
 
-/** Asks for what the name at the cursor is, and waits until it is told. */
+/** Asks for what the name at the cursor is until it is told: a server that has just been started knows nothing yet. */
 export async function hovers(page: Page, text: string): Promise<void> {
-  await runCommand(page, "Show or Focus Hover");
-  await page.locator(".monaco-hover:visible", { hasText: text }).first().waitFor();
+  await eventually(`the hover says ${text}`, async () => {
+    await page.keyboard.press("Escape");
+    await runCommand(page, "Show or Focus Hover");
+    await page.locator(".monaco-hover:visible", { hasText: text }).first().waitFor({ timeout: 5_000 });
+    return true;
+  });
   await page.keyboard.press("Escape");
 }
 

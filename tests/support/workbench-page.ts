@@ -63,17 +63,18 @@ export async function untilReady(page: Page): Promise<void> {
 /** Opens a file with Quick Open, by a part of its name, and waits for its text. */
 export async function openFile(page: Page, name: string): Promise<void> {
   const base = name.split("/").at(-1) ?? name;
-  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: base }).first();
+  // The one that Enter opens: before all results are there it may be another.
+  const row = page.locator(".quick-input-list .monaco-list-row.focused", { hasText: base });
   // The machine lists its files at most every few seconds: what was made just now may need a second look.
   await eventually(`Quick Open finds ${name}`, async () => {
     await page.keyboard.press("Escape");
     await page.keyboard.press("Control+P");
     await page.locator(".quick-input-widget input[type=text]:visible").fill(name);
     await row.waitFor({ timeout: 5_000 });
+    await page.keyboard.press("Enter");
+    await page.locator(`.tabs-container .tab.active[data-resource-name="${base}"]`).first().waitFor({ timeout: 5_000 });
     return true;
   });
-  await page.keyboard.press("Enter");
-  await tab(page, base).waitFor();
   await page.locator(".editor-group-container.active .monaco-editor .view-lines").first().waitFor();
 }
 

@@ -5,4 +5,5 @@ export { createId, isId } from "./ids.ts";
 export { KeyedLock } from "./keyed-lock.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";
 export { formatBytes, formatDuration, type Progress, type ProgressEvent, silentProgress } from "./progress.ts";
+export { slices } from "./slices.ts";
 export { type RetryOptions, retry, sleep, withTimeout } from "./time.ts";

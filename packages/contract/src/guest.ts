@@ -202,17 +202,13 @@ const search = {
       }),
     )
     .output(eventIterator(z.object({ matches: z.array(s.searchMatch) }), z.object({ limitHit: z.boolean() }))),
-  /** Names of files, those that git ignores left out. With a query: fuzzy, best first. */
-  files: oc
-    .input(
-      z.object({
-        cwd: s.guestPath,
-        query: z.string().max(1000).default(""),
-        exclude: z.array(z.string()).default([]),
-        maxResults: z.number().int().positive().max(limits.listEntries).default(512),
-      }),
-    )
-    .output(z.object({ paths: z.array(s.guestPath), limitHit: z.boolean() })),
+  /**
+   * Names of all files below a folder, relative to it, those that git ignores left out; as the machine finds them. Each event
+   * holds many, with `//` between them, which is in no name: a list of 100,000 strings takes the agent long to write.
+   */
+  names: oc
+    .input(z.object({ cwd: s.guestPath, exclude: z.array(z.string()).default([]) }))
+    .output(eventIterator(z.object({ names: z.string() }), z.object({ limitHit: z.boolean() }))),
 };
 
 const ports = {

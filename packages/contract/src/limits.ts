@@ -38,6 +38,8 @@ export const limits = {
   gitUnpushedCommits: 1000,
   /** Matches one search answers. */
   searchResults: 20_000,
+  /** Names of files one folder answers; what is beyond is not found by name. */
+  fileNames: 300_000,
   /** One environment variable, name and value together (MAX_ARG_STRLEN of Linux is 128 KiB). */
   environmentBytes: 128 * 1024,
   /** A workspace may live at most 30 days without being extended. */

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
+import { createServiceFetch } from "@dormouse/base/service-fetch";
 import { fromRpcError, type InternalContract } from "@dormouse/contract";
 import { createORPCClient } from "@orpc/client";
 import { RPCLink } from "@orpc/client/fetch";
@@ -38,7 +39,11 @@ export type InternalClient = ContractRouterClient<InternalContract>;
 /** Makes the {@link InternalClient}; nothing is connected yet. */
 export function connectInternal(options: { internalUrl: string; internalToken: string }): InternalClient {
   const headers = { authorization: `Bearer ${options.internalToken}` };
-  return createORPCClient(new RPCLink({ url: `${options.internalUrl}/rpc`, headers }));
+  const send = createServiceFetch();
+  const url = `${options.internalUrl}/rpc`;
+  return createORPCClient(
+    new RPCLink({ url, headers, fetch: (request, _init, { signal }) => send(request, { signal }) }),
+  );
 }
 
 /** The {@link AccessControl} of control's internal contract. */

@@ -17,7 +17,7 @@ export interface Upstream {
 }
 
 const connectTimeoutMs = 10_000;
-const keepAliveMs = 15_000;
+const keepAliveMs = 5_000;
 
 /** Passes requests and WebSockets on, as they stream, never holding more than a socket's buffer of them. */
 export interface Proxy {
@@ -69,6 +69,7 @@ export function createProxy(): Proxy {
     // Reaching the server has a limit; how long it thinks is its own business.
     const timer = setTimeout(() => outgoing.destroy(new Error("connecting took too long")), connectTimeoutMs);
     outgoing.once("socket", (socket) => {
+      keepAlive(socket);
       const reached = () => clearTimeout(timer);
       if (socket.connecting) socket.once("connect", reached);
       else reached();
@@ -163,7 +164,7 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-/** Finds out about a peer that vanished without a word, which a silent WebSocket would not. */
+/** Finds out about a peer that vanished without a word, which whoever only waits for it would not. */
 function keepAlive(socket: Duplex): void {
   if ("setKeepAlive" in socket && typeof socket.setKeepAlive === "function") socket.setKeepAlive(true, keepAliveMs);
   if ("setNoDelay" in socket && typeof socket.setNoDelay === "function") socket.setNoDelay(true);

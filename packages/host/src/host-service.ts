@@ -735,11 +735,14 @@ export class HostService {
     await this.#options.moments.resume(record);
     // Whatever its daemon was doing with it when it died: a sleep or a snapshot may have left it standing still.
     await live.resume();
-    await this.#options.guest.thaw(addressOf(machine)).catch((error: unknown) => {
-      // One that runs and is too busy to answer is not given up for that.
-      if (record.state !== "running") throw error;
-      this.#options.log.warn("an adopted machine does not answer yet", { workspaceId: record.workspaceId, error });
-    });
+    const thaw = () => this.#options.guest.thaw(addressOf(machine));
+    const { workspaceId } = record;
+    if (record.state === "running" && workspaceId) {
+      // Only the next change waits for one that takes its time to answer, and it is not given up for that.
+      void this.#lock.run(workspaceId, thaw).catch((error: unknown) => {
+        this.#options.log.warn("an adopted machine does not answer yet", { workspaceId, error });
+      });
+    } else await thaw();
     if (record.state === "hibernating") await this.#change(machine, { state: "running" });
     this.#noticeDeath(machine, live);
     this.#noticeFill(machine, live);

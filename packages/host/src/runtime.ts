@@ -19,7 +19,8 @@ export interface Runtime {
 }
 
 export interface RuntimeOptions {
-  vmm: Vmm;
+  /** May still be opening: slots need not wait for it. */
+  vmm: Vmm | Promise<Vmm>;
   /** Names the namespaces; also keeps the users of two platforms' machines apart. */
   namePrefix: string;
   /** Where what is compiled is kept. */
@@ -42,33 +43,29 @@ export async function openVmm(options: {
   signal?: AbortSignal;
 }): Promise<Vmm> {
   const { dataDir, cacheDir, artifacts, signal } = options;
-  const { accelerator } = await probeAccelerator({ ...artifacts, cacheDir, signal });
+  const { accelerator, qemuVersion: version } = await probeAccelerator({ ...artifacts, cacheDir, signal });
   const drives = join(dataDir, "machines");
   await mkdir(drives, { recursive: true, mode: 0o711 });
   // Beside its own folder a VMM sees what was built and the drives; file modes keep it from its neighbours'.
-  return await createQemuVmm({ machinesDir: join(dataDir, "vmm"), accelerator, folders: [cacheDir, drives], cacheDir });
+  const machinesDir = join(dataDir, "vmm");
+  return await createQemuVmm({ machinesDir, accelerator, version, folders: [cacheDir, drives], cacheDir });
 }
 
-/** Opens the slots beside a VMM. Needs root. */
-export async function openRuntime({
-  vmm,
-  namePrefix,
-  cacheDir,
-  resolver,
-  slotsAhead,
-  vmmsAhead,
-  log,
-}: RuntimeOptions): Promise<Runtime> {
-  const uidBase = uidBaseOf(namePrefix);
-  const slots = await createSlotPool({
-    namePrefix,
-    uidBase,
-    size: slotsAhead,
-    max: maxSlots,
-    cacheDir,
-    resolver,
-    logger: log,
-  });
+/** Opens the slots beside a VMM, which is closed when that fails. Needs root. */
+export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
+  const { namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log } = options;
+  const [vmm, slots] = await openBoth(
+    options.vmm,
+    createSlotPool({
+      namePrefix,
+      uidBase: uidBaseOf(namePrefix),
+      size: slotsAhead,
+      max: maxSlots,
+      cacheDir,
+      resolver,
+      logger: log,
+    }),
+  );
   const early = new WarmPool<Slot>({
     // The same native programs make both possible; without them a slot would be held for nothing.
     size: vmm.capabilities.liveSnapshot ? vmmsAhead : 0,
@@ -104,6 +101,15 @@ export async function openRuntime({
       await slots.close(options);
     },
   };
+}
+
+/** One that opened is closed when the other did not. */
+async function openBoth(opening: Vmm | Promise<Vmm>, slotsOpening: Promise<SlotPool>): Promise<[Vmm, SlotPool]> {
+  const [vmm, slots] = await Promise.allSettled([opening, slotsOpening]);
+  if (vmm.status === "fulfilled" && slots.status === "fulfilled") return [vmm.value, slots.value];
+  if (vmm.status === "fulfilled") await vmm.value.close();
+  if (slots.status === "fulfilled") await slots.value.close();
+  throw [vmm, slots].find((each) => each.status === "rejected")?.reason;
 }
 
 // Beyond what useradd, systemd and container engines give out by default.

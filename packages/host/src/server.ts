@@ -20,6 +20,8 @@ export interface ServerOptions {
   log: Logger;
 }
 
+const silenceMs = 2_000;
+
 /**
  * Serves the host contract at `/rpc` and passes `/machines/{workspaceId}/guest/…` on to agents, but for `exec.run`,
  * which it answers itself. Everything needs the host's token.
@@ -68,7 +70,9 @@ export async function startServer(options: ServerOptions): Promise<{ url: string
       else sendError(response, DormouseError.from(error));
     }
   };
-  const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, serve);
+  // A client that vanished without a word, and with it whatever it follows, is noticed by TCP.
+  const noticing = { keepAlive: true, keepAliveInitialDelay: silenceMs };
+  const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0, ...noticing }, serve);
   server.on("checkContinue", serve);
   const channels = new Set<Duplex>();
   server.on("upgrade", (request, socket, head) => {

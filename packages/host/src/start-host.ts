@@ -6,7 +6,6 @@ import { createLanes } from "@dormouse/compute";
 import {
   createCachedStore,
   createFileStore,
-  createS3Store,
   createSnapshotStore,
   type ObjectStore,
   type StorageKey,
@@ -80,29 +79,17 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
  */
 export async function openHost(config: HostConfig, log: Logger, parts: HostParts = {}): Promise<OpenHost> {
   await using stack = disposer();
-  const known = await loadTemplates(config.cacheDir, log);
+  const { cacheDir, dataDir, namePrefix, resolver, slotsAhead, vmmsAhead } = config;
+  const known = await loadTemplates(cacheDir, log);
   const base = known.find((candidate) => candidate.hash === config.templateHash);
   if (!base) {
-    throw new DormouseError(
-      "failed_precondition",
-      `there is no base template ${config.templateHash} in ${config.cacheDir}`,
-    );
+    throw new DormouseError("failed_precondition", `there is no base template ${config.templateHash} in ${cacheDir}`);
   }
-  const { artifacts } = base;
-  const vmm = await openVmm({ dataDir: config.dataDir, cacheDir: config.cacheDir, artifacts });
+  const opening = openVmm({ dataDir, cacheDir, artifacts: base.artifacts });
+  const runtime = await openRuntime({ vmm: opening, namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log });
+  const { vmm, slots, early } = runtime;
   stack.add(() => vmm.close());
-  const { namePrefix, resolver, slotsAhead, vmmsAhead } = config;
-  const runtime = await openRuntime({
-    vmm,
-    namePrefix,
-    cacheDir: config.cacheDir,
-    resolver,
-    slotsAhead,
-    vmmsAhead,
-    log,
-  });
   stack.add(() => runtime.close());
-  const { slots, early } = runtime;
   const lanes = createLanes({
     cores: availableParallelism(),
     vcpusPerCore: config.vcpusPerCore,
@@ -110,10 +97,10 @@ export async function openHost(config: HostConfig, log: Logger, parts: HostParts
     memoryMib: Math.max(0, totalmem() / mib - config.reservedMemoryMib),
     overheadMib: vmm.capabilities.overheadMib,
   });
-  const store = new MachineStore(join(config.dataDir, "machines"));
+  const store = new MachineStore(join(dataDir, "machines"));
   const timeline = openTimeline(config, parts.objects ?? (await openObjects(config)), log);
   const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
-  const templates = await Templates.open({ cacheDir: config.cacheDir, base, known, timeline, log }, needed);
+  const templates = await Templates.open({ cacheDir, base, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
   const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
   const partialFiles = parts.waitsForWhole ? undefined : vmm.partialFiles;
@@ -122,7 +109,7 @@ export async function openHost(config: HostConfig, log: Logger, parts: HostParts
   }
   const moments = new Moments({ store, timeline, templates, partialFiles, log });
   const guest = createGuestLink();
-  const { cacheDir, registry } = config;
+  const { registry } = config;
   const images = new ImageTemplates({ cacheDir, templates, registry, vmm, slots, lanes, guest });
   const service = await HostService.start({
     store,
@@ -134,15 +121,15 @@ export async function openHost(config: HostConfig, log: Logger, parts: HostParts
     moments,
     tokens: createAgentTokens(config.agentSecret),
     egress: slots.egress,
-    egressLog: await EgressLog.open(join(config.dataDir, "egress"), log),
+    egressLog: await EgressLog.open(join(dataDir, "egress"), log),
     snapshotEveryMs: config.snapshotEveryMs,
     poolSize: config.poolSize,
     async removeUnused(signal) {
-      const { dataDir, unusedForMs } = config;
+      const { unusedForMs } = config;
       if (unusedForMs > 0) await removeUnused({ cacheDir, dataDir, templates, timeline, unusedForMs, log, signal });
     },
     capacity: async () => {
-      const disk = await statfs(config.dataDir);
+      const disk = await statfs(dataDir);
       const counts = slots.counts();
       const total = counts.prepared + counts.allocated + counts.leftover + counts.releasing + counts.free;
       return {
@@ -172,7 +159,7 @@ async function openObjects({ snapshotStore, snapshotCacheMib, dataDir }: HostCon
     return await createFileStore({ folder: snapshotStore?.folder ?? join(dataDir, "snapshots") });
   }
   return await createCachedStore({
-    objects: createS3Store({ ...snapshotStore, isPathStyle: snapshotStore.endpoint !== undefined }),
+    objects: await openS3(snapshotStore),
     folder: join(dataDir, "snapshot-cache"),
     maxBytes: snapshotCacheMib * mib,
   });
@@ -187,4 +174,11 @@ function openTimeline(config: HostConfig, objects: ObjectStore, log: Logger): Ti
   const store = createSnapshotStore({ objects, findKey: (id) => (id === key?.id ? key : undefined) });
   const retention = { tiers: config.retention };
   return new Timeline({ store, key, retention, sharesTemplates: snapshotStore !== undefined, log });
+}
+
+type S3Settings = Extract<NonNullable<HostConfig["snapshotStore"]>, { kind: "s3" }>;
+
+async function openS3(settings: S3Settings): Promise<ObjectStore> {
+  const { createS3Store } = await import("@dormouse/storage/s3");
+  return createS3Store({ ...settings, isPathStyle: settings.endpoint !== undefined });
 }

@@ -15,7 +15,6 @@ export { createSnapshotId, parseSnapshotId } from "./format/snapshot-id.ts";
 export type { ImageReader, MaterialiseOptions } from "./image/image-reader.ts";
 export type { ImageWriter } from "./image/image-writer.ts";
 export type { GetOptions, ObjectBody, ObjectFacts, ObjectStore, PutOptions, StoreOptions } from "./object-store.ts";
-export { createS3Store, type S3Store, type S3StoreOptions } from "./s3/s3-store.ts";
 export type { CleaningPolicy } from "./snapshot/choose-victims.ts";
 export type { PutFileOptions } from "./snapshot/file-images.ts";
 export type { GarbageFacts, GarbageOptions } from "./snapshot/garbage.ts";

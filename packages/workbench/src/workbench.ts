@@ -7,7 +7,7 @@ import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerEgress } from "./features/egress.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
 import { registerPorts } from "./features/ports/ports.ts";
-import { registerSearch } from "./features/search.ts";
+import { registerSearch } from "./features/search/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
 import { registerLanguages } from "./languages/languages.ts";

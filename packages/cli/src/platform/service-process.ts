@@ -24,8 +24,8 @@ const servicePriority = -5;
 const lastWordsMs = 1_000;
 const firstRestartDelayMs = 100;
 const maxRestartDelayMs = 5_000;
-/** A part that lived this long is restarted at once again, not with the delay it had earned before. */
-const settledAfterMs = 30_000;
+/** A part that worked this long is restarted at once again, not with the delay that it had earned before. */
+const settledAfterMs = 5_000;
 
 /**
  * Keeps one part of the platform running: loads it, gives it its configuration, waits for

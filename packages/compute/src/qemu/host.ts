@@ -43,6 +43,8 @@ export interface QemuHostOptions {
   /** As found out by probing, see `probeAccelerator`. */
   accelerator: "kvm" | "tcg";
   binary?: string;
+  /** Of the program, when it has been asked for already. */
+  version?: string;
   /**
    * Where kernels, drives and templates lie. When given, VMMs see these folders and
    * machinesDir, programs and libraries, and nothing else of the host's files.
@@ -63,22 +65,23 @@ export async function inspectQemuHost(options: QemuHostOptions): Promise<QemuHos
   // Others may pass through, to their own folder, but not look around.
   await mkdir(machinesDir, { recursive: true, mode: 0o711 });
   const binary = options.binary ?? defaultQemuBinary;
-  const [version, tscKhz, cgroups, { tools, problem }] = await Promise.all([
-    qemuVersion(binary),
+  const [version, tscKhz, cgroups, { tools, problem, fileView }] = await Promise.all([
+    options.version ?? qemuVersion(binary),
     hostTscKhz(),
     detectCgroups(),
-    findTools(options),
+    findToolsAndView(options),
   ]);
-  const visible = [machinesDir, ...(tools ? [tools.folder] : []), ...(options.folders ?? [])];
-  const fileView = options.folders ? await createFileView(visible) : undefined;
   const groups = accelerator === "kvm" ? [(await stat("/dev/kvm")).gid] : [];
-  const partial = await findPartialFiles(tools, fileView);
   // Beside the machines' folder, in which everything is a machine.
   const root = `${machinesDir}-waiting`;
+  const [partial, early] = await Promise.all([
+    findPartialFiles(tools, fileView),
+    tools && EarlyProcesses.open({ root, binary, tools, fileView, groups }),
+  ]);
   return {
     machinesDir,
     binary,
-    early: tools && (await EarlyProcesses.open({ root, binary, tools, fileView, groups })),
+    early,
     cgroups,
     fileView,
     tools,
@@ -101,6 +104,13 @@ export async function inspectQemuHost(options: QemuHostOptions): Promise<QemuHos
       overheadMib: accelerator === "kvm" ? 96 : 256,
     },
   };
+}
+
+/** The tools lie where VMMs must see them. */
+async function findToolsAndView(options: QemuHostOptions) {
+  const found = await findTools(options);
+  const visible = [options.machinesDir, ...(found.tools ? [found.tools.folder] : []), ...(options.folders ?? [])];
+  return { ...found, fileView: options.folders ? await createFileView(visible) : undefined };
 }
 
 /** Without them the driver works as well, and says what it is that lacks. */

@@ -16,7 +16,10 @@ export interface OpenDatabase extends AsyncDisposable {
 const connections = 10;
 const connectTimeoutMs = 10_000;
 /** No query of control reads or writes more than a few rows. */
-const statementTimeoutMs = 15_000;
+const statementTimeoutMs = 8_000;
+/** The database itself gives up first; an answer that is still out then comes no more: the connection is dead. */
+const queryTimeoutMs = 9_000;
+const silenceMs = 2_000;
 
 /**
  * Opens the database and brings its tables up to date.
@@ -28,6 +31,9 @@ export async function openDatabase(options: { url: string; log: Logger }): Promi
     max: connections,
     connectionTimeoutMillis: connectTimeoutMs,
     statement_timeout: statementTimeoutMs,
+    query_timeout: queryTimeoutMs,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: silenceMs,
     // Idle connections are kept: the first request after a pause should not pay for a new one.
     idleTimeoutMillis: 0,
   });

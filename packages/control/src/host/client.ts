@@ -1,10 +1,8 @@
-import { Readable } from "node:stream";
-import { DormouseError } from "@dormouse/base";
+import { createServiceFetch } from "@dormouse/base/service-fetch";
 import { fromRpcError, type GuestContract, type HostContract } from "@dormouse/contract";
 import { createORPCClient } from "@orpc/client";
 import { RPCLink } from "@orpc/client/fetch";
 import type { ContractRouterClient } from "@orpc/contract";
-import { Agent, type Dispatcher, request as undiciRequest } from "undici";
 
 /** The typed calls of a host daemon. */
 export type HostClient = ContractRouterClient<HostContract>;
@@ -20,69 +18,24 @@ export interface HostConnection extends AsyncDisposable {
   guest(workspaceId: string): GuestClient;
 }
 
-const connectTimeoutMs = 5_000;
-const keepAliveMs = 60_000;
-
 /**
  * Connects to a host daemon. Nothing is sent before the first call; a host that is
  * away makes calls fail with `unavailable`, and is found again by the next one.
  */
 export function connectHost(options: { url: string; token: string }): HostConnection {
-  // A command may run for hours before the first byte of its answer, so only connecting has a limit here;
-  // callers bring signals for the rest.
-  const dispatcher = new Agent({
-    connect: { timeout: connectTimeoutMs },
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: keepAliveMs,
-  });
+  const send = createServiceFetch();
   const link = (url: string) =>
     new RPCLink({
       url,
       headers: { authorization: `Bearer ${options.token}` },
-      fetch: (request, _init, { signal }) => send(request, { signal, dispatcher }),
+      fetch: (request, _init, { signal }) => send(request, { signal }),
     });
   return {
     ...options,
     calls: createORPCClient(link(`${options.url}/rpc`)),
     guest: (workspaceId) => createORPCClient(link(`${options.url}/machines/${workspaceId}/guest/rpc`)),
-    [Symbol.asyncDispose]: () => dispatcher.destroy(),
+    [Symbol.asyncDispose]: () => send[Symbol.asyncDispose](),
   };
-}
-
-/**
- * Node's own fetch follows a signal through objects that the garbage collector may take
- * while an answer still streams, and then aborts nothing; this holds on to it.
- */
-async function send(
-  request: Request,
-  options: { signal: AbortSignal | undefined; dispatcher: Agent },
-): Promise<Response> {
-  const { statusCode, headers, body } = await undiciRequest(request.url, {
-    method: request.method as Dispatcher.HttpMethod,
-    headers: Object.fromEntries(request.headers),
-    // Calls are small; whole files never come this way.
-    body: request.body === null ? null : Buffer.from(await request.arrayBuffer()),
-    ...options,
-  });
-  if (statusCode >= 400) {
-    // The host refuses in the form of the REST API what never reached an agent.
-    const text = await body.text();
-    const refusal = DormouseError.fromJSON(parseJson(text));
-    if (refusal) throw refusal;
-    return new Response(text, { status: statusCode, headers: { "content-type": String(headers["content-type"]) } });
-  }
-  const flat = Object.entries(headers).map(([name, value]): [string, string] => [name, String(value)]);
-  return new Response(Readable.toWeb(body) as ReadableStream, { status: statusCode, headers: flat });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Not ours, and then nothing that could be read from it.
-    return undefined;
-  }
 }
 
 /** Runs a call of a host or an agent; whatever goes wrong is a DormouseError. */

@@ -16,7 +16,8 @@ import {
   unlink,
 } from "node:fs/promises";
 import { posix } from "node:path";
-import { DormouseError } from "@dormouse/base";
+import { setImmediate } from "node:timers/promises";
+import { DormouseError, slices } from "@dormouse/base";
 import type { FileEntry } from "@dormouse/contract/guest-schemas";
 import { limits } from "@dormouse/contract/limits";
 import { bytesToPath } from "../byte-path.ts";
@@ -32,7 +33,6 @@ import {
   typeOf,
 } from "./guest-files.ts";
 import { randomId } from "./random-id.ts";
-import { slices } from "./slices.ts";
 
 /** What `files.write` and the streaming route have in common. */
 export interface WriteOptions {
@@ -149,7 +149,7 @@ export function createFileService(root: string, user: () => Owner) {
         const names = readdirSync(native(folder), "buffer");
         const prefix = path.endsWith("/") ? path : `${path}/`;
         const entries: FileEntry[] = [];
-        const pause = slices(signal);
+        const pause = slices(setImmediate, signal);
         for (const bytes of names.slice(0, limits.listEntries)) {
           const pausing = pause();
           if (pausing) await pausing;

@@ -96,7 +96,7 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, debu
     },
     search: {
       text: os.search.text.handler(({ input, signal }) => search.text(input, signal)),
-      files: os.search.files.handler(({ input, signal }) => search.files(input, signal)),
+      names: os.search.names.handler(({ input, signal }) => search.names(input, signal)),
     },
     ports: {
       list: os.ports.list.handler(() => ({ ports: ports.list() })),

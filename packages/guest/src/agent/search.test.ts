@@ -88,24 +88,25 @@ describe("search.text", () => {
   });
 });
 
-describe("search.files", () => {
-  it("ranks names before folders and whole words before scattered letters", async () => {
-    const names = async (query: string) =>
-      (await agent.client.search.files({ cwd, query })).paths.map((path) => path.slice(cwd.length + 1));
-    expect((await names("")).sort()).toEqual([
-      ".gitignore",
-      ".hidden",
-      "b\udcff",
-      "many.txt",
-      "src/deep/user-service.ts",
-      "src/deep/userService.test.ts",
-      "src/one.ts",
-    ]);
-    expect((await names("user service"))[0]).toBe("src/deep/userService.test.ts");
-    expect((await names("us"))[0]).toBe("src/deep/user-service.ts");
-    expect(await names("deep/one")).toEqual([]);
-    expect((await names("srcone"))[0]).toBe("src/one.ts");
-    expect(await names("zzz")).toEqual([]);
+describe("search.names", () => {
+  const names = async (query: { cwd: string; exclude?: string[] }) => {
+    const stream = await agent.client.search.names(query);
+    const found: string[] = [];
+    for (;;) {
+      const { done, value } = await stream.next();
+      if (done) return { names: found.sort(), limitHit: value.limitHit };
+      found.push(...value.names.split("//"));
+    }
+  };
+
+  it("lists hidden files and names of any bytes, and what is left out not", async () => {
+    expect(await names({ cwd, exclude: ["**/deep"] })).toEqual({
+      names: [".gitignore", ".hidden", "b\udcff", "many.txt", "src/one.ts"],
+      limitHit: false,
+    });
+    expect((await names({ cwd })).names).toContain("src/deep/user-service.ts");
+    expect((await names({ cwd: join(cwd, "src/deep"), exclude: ["*"] })).names).toEqual([]);
+    expect(await failure(names({ cwd: "/no/such" }))).toMatchObject({ code: "not_found" });
   });
 });
 

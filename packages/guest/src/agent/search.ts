@@ -1,22 +1,21 @@
 import { posix } from "node:path";
 import { DormouseError } from "@dormouse/base";
 import type { SearchMatch } from "@dormouse/contract/guest-schemas";
+import { limits } from "@dormouse/contract/limits";
 import { bytesToPath } from "../byte-path.ts";
 import type { Spawner } from "../process/spawner.ts";
-import { rankPaths } from "./fuzzy.ts";
 import { runProgram } from "./program.ts";
 import type { Machine } from "./session.ts";
 
 const searchMs = 5 * 60_000;
-/** Matches are gathered this long before they are sent. */
+/** What is found is gathered this long before it is sent. */
 const batchMs = 50;
 const batchMatches = 500;
+/** Of what ripgrep writes, some ten kilobytes each. */
+const batchParts = 16;
 /** Characters of a line that are sent; around its first match. */
 const lineLength = 1000;
 const lineBefore = 200;
-/** Names kept of one folder, for as long as somebody types a query. */
-const maxFiles = 300_000;
-const filesFreshMs = 5000;
 
 /** What `search.text` takes. */
 export interface TextQuery {
@@ -30,20 +29,10 @@ export interface TextQuery {
   maxResults: number;
 }
 
-/** What `search.files` takes. */
-export interface FileQuery {
+/** What `search.names` takes. */
+export interface NamesQuery {
   cwd: string;
-  query: string;
   exclude: string[];
-  maxResults: number;
-}
-
-interface FileList {
-  key: string;
-  /** Relative to the folder. */
-  names: string[];
-  isCut: boolean;
-  untilMs: number;
 }
 
 /** `search.*`, by the ripgrep of the machine's image. */
@@ -51,94 +40,103 @@ export type SearchService = ReturnType<typeof createSearchService>;
 
 /** Searches as the user would. */
 export function createSearchService(machine: Machine, spawner: Spawner) {
-  let recent: FileList | undefined;
-
-  const listFiles = async (cwd: string, exclude: readonly string[], signal?: AbortSignal): Promise<FileList> => {
-    const key = JSON.stringify([cwd, exclude]);
-    if (recent?.key === key && recent.untilMs > performance.now()) return recent;
-    const names: string[] = [];
-    let rest: Buffer = Buffer.alloc(0);
-    const onStdout = (bytes: Buffer) => {
-      const all = Buffer.concat([rest, bytes]);
-      const end = all.lastIndexOf(0);
-      rest = all.subarray(end + 1);
-      if (end >= 0) names.push(...bytesToPath(all.subarray(0, end)).split("\0"));
-      return names.length < maxFiles;
-    };
-    const { env, user } = machine.session;
-    const request = { arguments: ["rg", ...common(exclude), "--files", "--null"], cwd, env, user };
-    const result = await runProgram(spawner, request, { timeoutMs: searchMs, signal, onStdout });
-    if (result.exitCode > 1 && names.length === 0 && !result.isCut) throw searchError(result.stderr);
-    recent = { key, names, isCut: result.isCut, untilMs: performance.now() + filesFreshMs };
-    return recent;
-  };
-
   return {
-    async *text(
-      query: TextQuery,
-      signal?: AbortSignal,
-    ): AsyncGenerator<{ matches: SearchMatch[] }, { limitHit: boolean }> {
-      const inbox: SearchMatch[] = [];
-      let count = 0;
-      let limitHit = false;
-      let isOver = false;
-      let notify = () => {};
-      let rest: Buffer = Buffer.alloc(0);
-      const onStdout = (bytes: Buffer) => {
-        const all = rest.length > 0 ? Buffer.concat([rest, bytes]) : bytes;
-        const end = all.lastIndexOf(0x0a);
-        rest = all.subarray(end + 1);
-        for (const line of end >= 0 ? all.toString("utf8", 0, end).split("\n") : []) {
-          const match = matchOf(query.cwd, line);
-          if (!match) continue;
-          inbox.push(match);
-          count += match.ranges.length;
-          if (count >= query.maxResults) limitHit = true;
-          if (limitHit) break;
-        }
-        notify();
-        return !limitHit;
-      };
-      const stop = new AbortController();
-      const { env, user } = machine.session;
-      const work = runProgram(
-        spawner,
-        { arguments: ["rg", ...textArguments(query)], cwd: query.cwd, env, user },
-        { timeoutMs: searchMs, signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal, onStdout },
-      ).finally(() => {
-        isOver = true;
-        notify();
-      });
-      // Its failure is told by the await below, which may come later.
-      work.catch(() => {});
-      try {
-        while (!isOver || inbox.length > 0) {
-          if (inbox.length === 0) {
-            await new Promise<void>((resolve) => {
-              notify = resolve;
-            });
+    text(query: TextQuery, signal?: AbortSignal): AsyncGenerator<{ matches: SearchMatch[] }, { limitHit: boolean }> {
+      const search = async (push: (match: SearchMatch) => void, own: AbortSignal) => {
+        let count = 0;
+        let limitHit = false;
+        let rest: Buffer = Buffer.alloc(0);
+        const onStdout = (bytes: Buffer) => {
+          const all = rest.length > 0 ? Buffer.concat([rest, bytes]) : bytes;
+          const end = all.lastIndexOf(0x0a);
+          rest = all.subarray(end + 1);
+          for (const line of end >= 0 ? all.toString("utf8", 0, end).split("\n") : []) {
+            const match = matchOf(query.cwd, line);
+            if (!match) continue;
+            push(match);
+            count += match.ranges.length;
+            if (count >= query.maxResults) limitHit = true;
+            if (limitHit) break;
           }
-          if (!isOver && inbox.length < batchMatches) await new Promise((resolve) => setTimeout(resolve, batchMs));
-          if (inbox.length > 0) yield { matches: inbox.splice(0, batchMatches) };
-        }
-        const result = await work;
+          return !limitHit;
+        };
+        const { env, user } = machine.session;
+        const request = { arguments: ["rg", ...textArguments(query)], cwd: query.cwd, env, user };
+        const result = await runProgram(spawner, request, { timeoutMs: searchMs, signal: own, onStdout });
         if (result.exitCode > 1 && count === 0 && !result.isCut) throw searchError(result.stderr);
         return { limitHit };
-      } finally {
-        stop.abort();
-        await work.catch(() => {});
-      }
+      };
+      return gather(search, (matches) => ({ matches }), { most: batchMatches, signal });
     },
 
-    async files({ cwd, query, exclude, maxResults }: FileQuery, signal?: AbortSignal) {
-      const list = await listFiles(cwd, exclude, signal);
-      const names = query.trim()
-        ? await rankPaths(list.names, query, maxResults, signal)
-        : list.names.slice(0, maxResults);
-      const isCut = query.trim() ? list.isCut : list.isCut || list.names.length > maxResults;
-      return { paths: names.map((name) => posix.join(cwd, name)), limitHit: isCut };
+    names(
+      { cwd, exclude }: NamesQuery,
+      signal?: AbortSignal,
+    ): AsyncGenerator<{ names: string }, { limitHit: boolean }> {
+      const list = async (push: (names: string) => void, own: AbortSignal) => {
+        let count = 0;
+        let rest: Buffer = Buffer.alloc(0);
+        const onStdout = (bytes: Buffer) => {
+          const all = Buffer.concat([rest, bytes]);
+          const end = all.lastIndexOf(0);
+          rest = all.subarray(end + 1);
+          if (end < 0) return true;
+          const names = bytesToPath(all.subarray(0, end)).split("\0");
+          const taken = names.slice(0, limits.fileNames - count);
+          count += taken.length;
+          push(taken.join("//"));
+          return count < limits.fileNames;
+        };
+        const { env, user } = machine.session;
+        const request = { arguments: ["rg", ...common(exclude), "--files", "--null"], cwd, env, user };
+        const result = await runProgram(spawner, request, { timeoutMs: searchMs, signal: own, onStdout });
+        if (result.exitCode > 1 && count === 0 && !result.isCut) throw searchError(result.stderr);
+        return { limitHit: result.isCut };
+      };
+      return gather(list, (parts) => ({ names: parts.join("//") }), { most: batchParts, signal });
     },
   };
+}
+
+/**
+ * What a producer pushes, in events of what came within a moment; ends with what the producer answers, or fails with it. The
+ * producer is told to end when nobody reads on, and waited for.
+ */
+async function* gather<Item, Event, Answer>(
+  produce: (push: (item: Item) => void, signal: AbortSignal) => Promise<Answer>,
+  eventOf: (items: Item[]) => Event,
+  options: { most: number; signal: AbortSignal | undefined },
+): AsyncGenerator<Event, Answer> {
+  const inbox: Item[] = [];
+  let isOver = false;
+  let notify = () => {};
+  const stop = new AbortController();
+  const push = (item: Item) => {
+    inbox.push(item);
+    notify();
+  };
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const work = produce(push, signal).finally(() => {
+    isOver = true;
+    notify();
+  });
+  // Its failure is told by the await below, which may come later.
+  work.catch(() => {});
+  try {
+    while (!isOver || inbox.length > 0) {
+      if (inbox.length === 0) {
+        await new Promise<void>((resolve) => {
+          notify = resolve;
+        });
+      }
+      if (!isOver && inbox.length < options.most) await new Promise((resolve) => setTimeout(resolve, batchMs));
+      if (inbox.length > 0) yield eventOf(inbox.splice(0, options.most));
+    }
+    return await work;
+  } finally {
+    stop.abort();
+    await work.catch(() => {});
+  }
 }
 
 /** Hidden files are part of a project; what git ignores, and git's own folder, are not. */

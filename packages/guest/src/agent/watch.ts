@@ -1,11 +1,11 @@
 import { type FSWatcher, lstatSync, readdirSync, watch } from "node:fs";
 import { posix } from "node:path";
-import { DormouseError } from "@dormouse/base";
+import { setImmediate } from "node:timers/promises";
+import { DormouseError, slices } from "@dormouse/base";
 import type { FileChange } from "@dormouse/contract/guest-schemas";
 import { bytesToPath } from "../byte-path.ts";
 import { globMatcher } from "./glob.ts";
 import { fileError, native, resolvePath } from "./guest-files.ts";
-import { slices } from "./slices.ts";
 
 /** Folders one watch covers; what lies deeper in a larger tree is told by `overflow` alone. */
 const maxFolders = 16_384;
@@ -168,7 +168,7 @@ async function openTree(root: string, { path, recursive, exclude }: WatchOptions
 
   /** Watches a folder and, if asked to, all below it; `isNew`: what is found there was not told yet. */
   const cover = async (start: string, isNew: boolean) => {
-    const pause = slices();
+    const pause = slices(setImmediate);
     const queue = [start];
     for (let name = queue.pop(); name !== undefined && !isClosed; name = queue.pop()) {
       await pause();

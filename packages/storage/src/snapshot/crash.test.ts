@@ -6,8 +6,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createFileStore } from "../file/file-store.ts";
 import { blockBytes } from "../format/block-ref.ts";
 import type { SnapshotManifest } from "../format/manifest.ts";
+import { createFailingIo } from "../testing/failing-io.ts";
 import { createFailingStore } from "../testing/failing-store.ts";
-import { killAndRead } from "../testing/kill-writer.ts";
+import { interruptAndRead } from "../testing/interrupt-writer.ts";
 import { changeRandomly, copyModel, createModel, expectImage, type ModelImage } from "../testing/model-image.ts";
 import { random, randomBytes } from "../testing/random.ts";
 import { createTestFolder } from "../testing/test-folder.ts";
@@ -102,19 +103,20 @@ test("a full disk: resource_exhausted, the last snapshot reads back, and with ro
 });
 
 const seed = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31);
-test(`a writer killed at 8 moments leaves whole snapshots only (SEED=${seed})`, async () => {
+test(`a writer that is killed, or whose disk fails, at 8 moments leaves whole snapshots only (SEED=${seed})`, async () => {
+  await using io = await createFailingIo();
   const root = join(folder, "killed");
   const objects = await createFileStore({ folder: root, leftoverMs: 0 });
   let snapshots = 0;
   for (let round = 0; round < 8; round++) {
-    snapshots = await killAndRead({ objects, folder: root, workspaceId, seed: seed + round });
+    ({ snapshots } = await interruptAndRead({ objects, folder: root, workspaceId, seed: seed + round, io }));
     // Not to read ever more.
     const store = createSnapshotStore({ objects });
     const { snapshots: all } = await store.list(workspaceId);
     for (const { id } of all.slice(0, -2)) await store.remove(workspaceId, id);
   }
   expect(snapshots).toBeGreaterThan(0);
-  // The next store that is opened cleans what the killed ones had begun.
+  // The next store that is opened cleans what those had begun.
   await createFileStore({ folder: root, leftoverMs: -1 });
   expect(await readdir(join(root, ".tmp"))).toEqual([]);
 });

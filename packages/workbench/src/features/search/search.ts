@@ -1,13 +1,23 @@
 import type * as vscode from "vscode";
-import type { Channel } from "../channel/channel.ts";
-import { toEditorPath, toGuestPath } from "../paths.ts";
-import type { Api } from "../vscode/extension.ts";
+import type { Channel } from "../../channel/channel.ts";
+import { toEditorPath, toGuestPath } from "../../paths.ts";
+import type { Api } from "../../vscode/extension.ts";
+import { FileNames } from "./file-names.ts";
 
-/** Search in files and Quick Open, both answered by the machine. */
+/** Quick Open shows a few hundred. */
+const shownFiles = 512;
+const mostFiles = 20_000;
+
+/** Search in files, which the machine answers, and Quick Open, which the page does from names that it keeps. */
 export function registerSearch(api: Api, channel: Channel): vscode.Disposable {
+  const names = new FileNames((folder) => channel.guest.search.names(folder));
+  const files = api.workspace.createFileSystemWatcher("**/*", false, true, false);
   return api.Disposable.from(
+    files,
+    files.onDidCreate(() => names.changed()),
+    files.onDidDelete(() => names.changed()),
     api.workspace.registerTextSearchProvider2("file", textSearch(api, channel)),
-    api.workspace.registerFileSearchProvider2("file", fileSearch(api, channel)),
+    api.workspace.registerFileSearchProvider2("file", fileSearch(api, names)),
   );
 }
 
@@ -52,25 +62,22 @@ function textSearch(api: Api, channel: Channel): vscode.TextSearchProvider2 {
   };
 }
 
-function fileSearch(api: Api, channel: Channel): vscode.FileSearchProvider2 {
+function fileSearch(api: Api, names: FileNames): vscode.FileSearchProvider2 {
   return {
     async provideFileSearchResults(pattern, options, token) {
       using cancellation = cancellationOf(token);
       const answers = await Promise.all(
-        options.folderOptions.map((folder) =>
-          channel.guest.search.files(
-            {
-              cwd: toGuestPath(folder.folder.path),
-              query: pattern,
-              exclude: folder.excludes.map(patternOf),
-              // Some callers ask for all there is; the editor ranks and shows a few hundred.
-              maxResults: Math.max(1, Math.min(options.maxResults || 512, 20_000)),
-            },
-            { signal: cancellation.signal },
-          ),
-        ),
+        options.folderOptions.map(async ({ folder, includes, excludes }) => {
+          const cwd = toGuestPath(folder.path);
+          // Who asks by glob filters what comes. Quick Open asks for everything when it opens, and shows none of it.
+          const most = pattern || includes.length > 0 ? mostFiles : shownFiles;
+          const maxResults = Math.max(1, Math.min(options.maxResults || shownFiles, most));
+          const named = { cwd, exclude: excludes.map(patternOf) };
+          const { paths } = await names.find(named, pattern, maxResults, cancellation.signal);
+          return paths.map((path) => api.Uri.file(toEditorPath(`${cwd}/${path}`)));
+        }),
       );
-      return answers.flatMap(({ paths }) => paths.map((path) => api.Uri.file(toEditorPath(path))));
+      return answers.flat();
     },
   };
 }

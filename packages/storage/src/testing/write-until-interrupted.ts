@@ -1,4 +1,4 @@
-// Started by a test, which kills it: publishes one snapshot after the other and prints the id of each.
+// Started by a test, which kills it or has its disk fail: publishes one snapshot after the other and prints the id of each.
 // Arguments: folder of the file store, workspace, seed.
 import { createFileStore } from "../file/file-store.ts";
 import { blockBytes } from "../format/block-ref.ts";
