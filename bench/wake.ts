@@ -32,6 +32,7 @@ async function measureWakes() {
       const name = `${store}, ${waitsForWhole ? "whole first" : "touched first"}`;
       note(`${rounds} wakes, ${name} …`);
       measured[name] = await wakes(hosts, snapshot, { ...distance, waitsForWhole });
+      note(`  first exec after ${measured[name].toFirstExec.p50Ms} ms`);
     }
   }
   const p50Of = (name: string) => measured[name]?.toFirstExec.p50Ms ?? Number.NaN;
