@@ -22,14 +22,15 @@ afterAll(async () => {
 async function cutOpenConnections(): Promise<number> {
   const pids = new Set(Object.values(platform.platform.services).map(({ pid }) => pid));
   const { stdout } = await run("ss", ["-H", "-t", "-n", "-p", "state", "established"]);
-  const pairs = stdout.split("\n").flatMap((line) => {
+  const ends = stdout.split("\n").flatMap((line) => {
     const [, , local = "", peer = "", process = ""] = line.trim().split(/\s+/);
-    const owner = Number(/pid=(\d+)/.exec(process)?.[1]);
-    if (!pids.has(owner) || !peer.startsWith("127.0.0.1:")) return [];
-    const [from, to] = [local, peer].map((address) => address.split(":").at(-1));
-    return [`${from} . ${to}`, `${to} . ${from}`];
+    return pids.has(Number(/pid=(\d+)/.exec(process)?.[1])) ? [{ local, peer }] : [];
   });
-  const elements = [...new Set(pairs)].join(", ");
+  const owned = new Set(ends.map(({ local }) => local));
+  const port = (address: string) => address.split(":").at(-1);
+  // Each is listed from both of its ends.
+  const pairs = ends.filter(({ peer }) => owned.has(peer)).map(({ local, peer }) => `${port(local)} . ${port(peer)}`);
+  const elements = pairs.join(", ");
   const rules = `table inet ${table}
 delete table inet ${table}
 table inet ${table} {
@@ -44,7 +45,7 @@ table inet ${table} {
 }
 `;
   await run("nft", ["-f", "-"], { input: rules });
-  return new Set(pairs).size / 2;
+  return pairs.length / 2;
 }
 
 async function heal(): Promise<void> {
@@ -68,7 +69,7 @@ it(`whatever is cut half-open is noticed, ${rounds} times: new requests are answ
     ]);
     await new Promise((resolve) => setTimeout(resolve, 100));
     const cut = await cutOpenConnections();
-    expect(cut).toBeGreaterThan(3);
+    expect(cut).toBeGreaterThan(1);
     const cutMs = performance.now();
     await eventually(
       `round ${round}: somebody new is answered`,

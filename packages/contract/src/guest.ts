@@ -240,7 +240,10 @@ const debug = {
   attach: oc
     .input(debugClient.extend({ after: z.number().int().min(0).default(0) }))
     .output(eventIterator(d.debugEvent)),
-  /** Messages for the adapter, in order. Those with a `seq` that was sent already are left out, so this may be repeated. */
+  /**
+   * Messages for the adapter, in order, one call after the other. Those with a `seq` that was sent already are left out, so this
+   * may be repeated.
+   */
   send: oc.input(debugClient.extend({ messages: z.array(d.debugMessage).min(1).max(1000) })).output(empty),
   /** Ends the session, and what it started, without asking the adapter for long. */
   stop: oc.input(debugRef).output(empty),

@@ -59,6 +59,8 @@ export async function attachDap(guest: GuestClient, sessionId: string): Promise<
   let seq = 0;
   let last = 0;
   let leave = new AbortController();
+  /** One after the other: two calls at once may overtake each other, and what comes late is taken for a repetition. */
+  let sending: Promise<unknown> = Promise.resolve();
 
   const find = async (accepts: (message: Message) => boolean): Promise<Message> => {
     for (;;) {
@@ -100,7 +102,9 @@ export async function attachDap(guest: GuestClient, sessionId: string): Promise<
       const request = { seq: ++seq, type: "request" as const, command, arguments: given };
       problems.push(...dapProblems(request));
       log.push({ direction: "sent", message: request });
-      await guest.debug.send({ sessionId, clientId, messages: [request as DebugMessage] });
+      const sent = sending.then(() => guest.debug.send({ sessionId, clientId, messages: [request as DebugMessage] }));
+      sending = sent.catch(() => {});
+      await sent;
       const answer = await find((message) => message.type === "response" && message.request_seq === request.seq);
       if (!answer.success) throw new Error(`${command}: ${answer.message} ${JSON.stringify(answer.body ?? {})}`);
       return answer.body;
