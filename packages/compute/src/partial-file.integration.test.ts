@@ -1,6 +1,6 @@
 import { chmod, mkdir, open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { blockBytes } from "./block-set.ts";
 import { connectPartialFile, type PartialFiles } from "./partial-file.ts";
 import { stateOf } from "./testing/capture-guest.ts";
@@ -32,8 +32,13 @@ async function takeMoment() {
   return { kept, sums, ...start };
 }
 
-/** Starts a machine from files that hold nothing, which are filled with those of a moment. */
-async function startEmpty(moment: Awaited<ReturnType<typeof takeMoment>>, delayMs: number) {
+let moment: Awaited<ReturnType<typeof takeMoment>>;
+beforeAll(async () => {
+  moment = await takeMoment();
+});
+
+/** Starts a machine from files that hold nothing, which are filled with those of the moment. */
+async function startEmpty(delayMs: number) {
   const folder = scratch();
   await mkdir(folder, { mode: 0o711 });
   const shown = async (name: string, from: string) => {
@@ -90,8 +95,7 @@ async function expectEnded(fillers: readonly SlowFiller[], machine: Machine): Pr
 }
 
 test("a machine starts from files that hold nothing yet, and goes on as it was", async () => {
-  const moment = await takeMoment();
-  const { machine, memory, disk } = await startEmpty(moment, 2);
+  const { machine, memory, disk } = await startEmpty(2);
   expect(await captures.guest.shell(machine.slot, "echo up")).toBe("up\n");
   const atFirst = memory.filler.filled;
   expect(atFirst).toBeGreaterThan(10);
@@ -116,8 +120,7 @@ test("a machine starts from files that hold nothing yet, and goes on as it was",
 });
 
 test("readers wait while nobody fills, and the next one goes on where the last one was", async () => {
-  const moment = await takeMoment();
-  const { machine, memory, disk } = await startEmpty(moment, 0);
+  const { machine, memory, disk } = await startEmpty(0);
   expect(await captures.guest.shell(machine.slot, "echo up")).toBe("up\n");
   await memory.filler.close();
   await disk.filler.close();
@@ -132,15 +135,14 @@ test("readers wait while nobody fills, and the next one goes on where the last o
 });
 
 test("a machine whose pages cannot be had ends, and so does one that nobody serves any more", async () => {
-  const moment = await takeMoment();
-  const failing = await startEmpty(moment, 0);
+  const failing = await startEmpty(0);
   expect(await captures.guest.shell(failing.machine.slot, "echo up")).toBe("up\n");
   failing.memory.filler.fail();
   void captures.guest.shell(failing.machine.slot, content).catch(() => {});
   expect(await failing.machine.exited).toMatchObject({ reason: "killed" });
   await expectEnded([failing.memory.filler, failing.disk.filler], failing.machine);
 
-  const orphan = await startEmpty(moment, 0);
+  const orphan = await startEmpty(0);
   expect(await captures.guest.shell(orphan.machine.slot, "echo up")).toBe("up\n");
   await killServers(captures.guest.folder);
   void captures.guest.shell(orphan.machine.slot, content).catch(() => {});
@@ -151,8 +153,7 @@ test("a machine whose pages cannot be had ends, and so does one that nobody serv
 });
 
 test("a machine that waits for a page can be ended at once", async () => {
-  const moment = await takeMoment();
-  const { machine, memory, disk } = await startEmpty(moment, 0);
+  const { machine, memory, disk } = await startEmpty(0);
   expect(await captures.guest.shell(machine.slot, "echo up")).toBe("up\n");
   await memory.filler.close();
   const next = await fillSlowly({ ...memory, delayMs: 3_600_000 });
