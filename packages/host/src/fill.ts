@@ -238,8 +238,7 @@ class Part {
         // Before those who wait there is only what is on its way already.
         await this.#urgent;
         const startedMs = performance.now();
-        await this.#fetch(batch);
-        pace.took(performance.now() - startedMs);
+        if ((await this.#fetch(batch)) > 0) pace.took(performance.now() - startedMs);
       }
     };
     await Promise.all(Array.from({ length: lanes }, lane));
@@ -270,7 +269,8 @@ class Part {
     });
   }
 
-  async #fetch(blocks: readonly number[]): Promise<void> {
+  /** Fetches those that are neither there nor on their way, and answers how many they were. */
+  async #fetch(blocks: readonly number[]): Promise<number> {
     const mine = blocks.filter((block) => !this.#present.has(block) && !this.#coming.has(block));
     for (const block of mine) this.#coming.add(block);
     try {
@@ -282,6 +282,7 @@ class Part {
     } finally {
       for (const block of mine) this.#coming.delete(block);
     }
+    return mine.length;
   }
 
   async #put(block: number, content: Buffer): Promise<void> {
