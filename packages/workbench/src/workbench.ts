@@ -65,7 +65,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
 
   // The editor offers to set up an assistant that the product does not have.
   void api.commands.executeCommand("setContext", "chatSetupHidden", true);
-  registerSearch(api, channel);
+  registerSearch({ api, channel, onDidChangeNames: (listener) => files.onDidChangeNames(listener) });
   registerImagePreview(api);
   registerWorkspaceStatus({ api, rest, workspace, channel, link });
   registerTimeline({ api, rest, workspace });

@@ -52,6 +52,9 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
   readonly onDidChangeCapabilities = Event.None;
   readonly #changes = new Emitter<readonly IFileChange[]>();
   readonly onDidChangeFile = this.#changes.event;
+  readonly #namesChanges = new Emitter<void>();
+  /** Files came or went, or may have. */
+  readonly onDidChangeNames = this.#namesChanges.event;
   readonly #missed = new Emitter<void>();
   /** Changes may have been missed: whatever was read before may be old. */
   readonly onDidMissChanges = this.#missed.event;
@@ -186,7 +189,9 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
             { signal },
           ),
         onEvent: ({ changes, overflow }) => {
-          if (changes.length > 0) this.#changes.fire(changes.map(toEditorChange));
+          const told = changes.map(toEditorChange);
+          if (told.length > 0) this.#changes.fire(told);
+          if (told.some(({ type }) => type !== FileChangeType.UPDATED)) this.#namesChanges.fire();
           // From the first event on changes are seen; what was read before may be old by now.
           if (overflow || (!isSeeing && options.recursive)) this.#miss();
           isSeeing = true;
@@ -207,6 +212,7 @@ export class GuestFileSystem implements IFileSystemProviderWithFileReadWriteCapa
   #miss(): void {
     const held = new Set([...this.#sizes.keys(), ...this.#recalled.keys()]);
     this.#changes.fire([...held].map((path) => ({ type: FileChangeType.UPDATED, resource: uriOf(path) })));
+    this.#namesChanges.fire();
     this.#missed.fire();
   }
 

@@ -9,13 +9,16 @@ const shownFiles = 512;
 const mostFiles = 20_000;
 
 /** Search in files, which the machine answers, and Quick Open, which the page does from names that it keeps. */
-export function registerSearch(api: Api, channel: Channel): vscode.Disposable {
+export function registerSearch(options: {
+  api: Api;
+  channel: Channel;
+  /** Files of the workspace came or went. */
+  onDidChangeNames: (listener: () => void) => vscode.Disposable;
+}): vscode.Disposable {
+  const { api, channel } = options;
   const names = new FileNames((folder) => channel.guest.search.names(folder));
-  const files = api.workspace.createFileSystemWatcher("**/*", false, true, false);
   return api.Disposable.from(
-    files,
-    files.onDidCreate(() => names.changed()),
-    files.onDidDelete(() => names.changed()),
+    options.onDidChangeNames(() => names.changed()),
     api.workspace.registerTextSearchProvider2("file", textSearch(api, channel)),
     api.workspace.registerFileSearchProvider2("file", fileSearch(api, names)),
   );
