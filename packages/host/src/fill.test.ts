@@ -62,8 +62,22 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function fillWith(first: readonly number[] = [], options: FillOptions = {}): Promise<Fill> {
-  const fill = await startFill([{ file, socket: socket(), image, first }], options);
+/** What is fetched for nobody, many blocks at once, waits for `gate`. */
+async function fillWith(
+  first: readonly number[] = [],
+  options: FillOptions = {},
+  gate: Promise<void> = Promise.resolve(),
+): Promise<Fill> {
+  const gated: ImageReader = {
+    ...image,
+    async readBlocks(wanted, onBlock, signal) {
+      const aborted = new Promise<void>((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+      aborted.catch(() => {});
+      if (wanted.length > 3) await Promise.race([gate, aborted]);
+      await image.readBlocks(wanted, onBlock, signal);
+    },
+  };
+  const fill = await startFill([{ file, socket: socket(), image: gated, first }], options);
   fills.push(fill);
   return fill;
 }
@@ -81,12 +95,7 @@ async function serverPid(): Promise<number | undefined> {
 
 test("what is asked for comes before the rest, and then the file is the image", async () => {
   const gate = Promise.withResolvers<void>();
-  const fill = await fillWith();
-  // All but what somebody waits for stands still: the background holds no more than its lanes.
-  onGet = async (get) => {
-    await Promise.race([gate.promise, sleep(30)]);
-    return get();
-  };
+  const fill = await fillWith([], {}, gate.promise);
   expect((await read(599)).equals(contentOf(599))).toBe(true);
   expect((await read(300)).equals(contentOf(300))).toBe(true);
   const { present, total } = fill.progress();
@@ -122,11 +131,7 @@ test("the working set is fetched before all others that nobody waits for", async
 });
 
 test("readers wait while nobody fills; the next one goes on where the last one was", async () => {
-  onGet = async (get) => {
-    await sleep(30);
-    return get();
-  };
-  const first = await fillWith();
+  const first = await fillWith([], {}, new Promise(() => {}));
   expect((await read(200)).equals(contentOf(200))).toBe(true);
   // Or what shows it would end.
   await using _holder = await view.hold(file);
