@@ -5,6 +5,10 @@ import { fileURLToPath } from "node:url";
 const benchmarks: Readonly<Record<string, { summary: string; script: string }>> = {
   create: { summary: "cold boot, bare restore, create-to-first-exec with and without pool", script: "create.ts" },
   snapshot: { summary: "snapshots of a running machine, sleep and wake, forks", script: "snapshot.ts" },
+  wake: {
+    summary: "wakes from the store on a host that has nothing of it, with all fetched first and with what is touched",
+    script: "wake.ts",
+  },
   definition: { summary: "opening a repository with a devcontainer.json, beside one without", script: "definition.ts" },
   editor: { summary: "from a click to the first character typed, beside code-server", script: "editor.ts" },
   boot: { summary: "40 cold boots while the other core is busy", script: "../packages/compute/bench/boot.ts" },

@@ -7,6 +7,8 @@ export interface KernelState {
   links: string[];
   cgroups: string[];
   vmmProcesses: number;
+  /** Programs that show files to machines while they are filled. */
+  servingProcesses: number;
   machineFolders: string[];
   vmmFolders: string[];
   descriptors: number;
@@ -35,18 +37,19 @@ export async function readKernelState(options: {
       .flat()
       .filter((name) => name.startsWith("vm-"))
       .sort(),
-    vmmProcesses: await countVmms(dataDir),
+    vmmProcesses: await countProcesses("qemu-system", dataDir),
+    servingProcesses: await countProcesses("serve-blocks", dataDir),
     machineFolders: await names(`${dataDir}/machines`),
     vmmFolders: await names(`${dataDir}/vmm`),
     descriptors: descriptors.reduce((sum, count) => sum + count, 0),
   };
 }
 
-async function countVmms(dataDir: string): Promise<number> {
+async function countProcesses(name: string, dataDir: string): Promise<number> {
   let count = 0;
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
     const command = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
-    if (command.includes("qemu-system") && command.includes(dataDir)) count++;
+    if (command.includes(name) && command.includes(dataDir)) count++;
   }
   return count;
 }

@@ -1,6 +1,7 @@
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { DormouseError } from "@dormouse/base";
+import { BlockSet, blockBytes } from "./block-set.ts";
 
 /** Guests and hosts here use pages of 4 KiB. */
 export const pageBytes = 4096;
@@ -55,7 +56,9 @@ export async function findGuestMemory(pid: number, file: string, bytes: number):
   let mapped = 0;
   for (const line of (await readFile(`/proc/${pid}/maps`, "utf8")).split("\n")) {
     const match = /^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ (\d+)\s+(.*)$/.exec(line);
-    if (!match || Number(match[4]) !== ino || !match[5]?.endsWith(basename(file))) continue;
+    if (!match || Number(match[4]) !== ino) continue;
+    // A file that was shown whole before it was, and is not shown there any more, has no place.
+    if (!match[5]?.endsWith(basename(file)) && match[5] !== "/") continue;
     const [start = 0, end = 0, offset = 0] = match.slice(1, 4).map((field) => Number.parseInt(field, 16));
     // One mapping may be split into areas; they still lie side by side.
     address ??= start - offset;
@@ -74,6 +77,11 @@ const swapped = 1 << 30;
 const fileOrShared = 1 << 29;
 
 async function readPrivatePages(pid: number, address: number, bytes: number): Promise<PageRun[]> {
+  return findRuns(await readPagemap(pid, address, bytes));
+}
+
+/** The entries of a part of a process's memory, as 32-bit halves, low before high. */
+async function readPagemap(pid: number, address: number, bytes: number): Promise<Uint32Array> {
   const entries = Buffer.alloc((bytes / pageBytes) * 8);
   const pagemap = await open(`/proc/${pid}/pagemap`, "r");
   try {
@@ -81,7 +89,21 @@ async function readPrivatePages(pid: number, address: number, bytes: number): Pr
   } finally {
     await pagemap.close();
   }
-  return findRuns(new Uint32Array(entries.buffer, entries.byteOffset, entries.length / 4));
+  return new Uint32Array(entries.buffer, entries.byteOffset, entries.length / 4);
+}
+
+/**
+ * Blocks of which a process has mapped any page, of the guest's memory in one piece at `address`.
+ * @throws DormouseError `unavailable` when the process has ended.
+ */
+export async function readTouchedBlocks(pid: number, address: number, bytes: number): Promise<BlockSet> {
+  const halves = await readPagemap(pid, address, bytes);
+  const blocks = new BlockSet(Math.ceil(bytes / blockBytes));
+  for (let page = 0; page < halves.length / 2; page++) {
+    if (((halves[page * 2 + 1] ?? 0) & (present | swapped)) !== 0)
+      blocks.add(Math.floor((page * pageBytes) / blockBytes));
+  }
+  return blocks;
 }
 
 /** Runs of private pages in a pagemap, given as 32-bit halves, low before high. */

@@ -10,6 +10,7 @@ const warnings = ["-O2", "-Wall", "-Wextra", "-Werror", "-s"];
 const sharedFlags = [...warnings, "-shared", "-fPIC", "-fvisibility=hidden"];
 const programs = [
   { name: "copy-pages", source: "copy-pages.c", flags: [...warnings, "-static"], mode: 0o755 },
+  { name: "serve-blocks", source: "serve-blocks.c", flags: [...warnings, "-static"], mode: 0o755 },
   {
     name: "track-writes.so",
     source: "track-writes.c",
@@ -32,6 +33,8 @@ export interface NativeTools {
   folder: string;
   /** Copies a VMM's memory; runs as root. */
   copyPages: string;
+  /** Shows a file whole that is still being filled; started as root, see {@link openPartialFiles}. */
+  serveBlocks: string;
   /** Loaded into VMMs: has the kernel track what is written. */
   trackWrites: string;
   /** Loaded into VMMs that are started before their machine is known: has them wait for their arguments. */
@@ -47,7 +50,7 @@ export async function openNativeTools(cacheDir: string, signal?: AbortSignal): P
   const hash = await contentHash("vmm-native", JSON.stringify(programs), { path: sourceFolder });
   const folder = join(cacheDir, `vmm-native-${hash}`);
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  const [copyPages = "", trackWrites = "", lateArguments = ""] = await Promise.all(
+  const [copyPages = "", serveBlocks = "", trackWrites = "", lateArguments = ""] = await Promise.all(
     programs.map(async ({ name, source, flags, mode }) => {
       const path = join(folder, name);
       if (await isThere(path)) return path;
@@ -65,7 +68,7 @@ export async function openNativeTools(cacheDir: string, signal?: AbortSignal): P
     }),
   );
   await selfTest(copyPages, folder, signal);
-  return { folder, copyPages, trackWrites, lateArguments };
+  return { folder, copyPages, serveBlocks, trackWrites, lateArguments };
 }
 
 async function selfTest(copyPages: string, folder: string, signal?: AbortSignal): Promise<void> {

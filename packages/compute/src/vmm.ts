@@ -1,4 +1,6 @@
+import type { BlockSet } from "./block-set.ts";
 import type { MachineIdentity, TemplateManifest } from "./manifest.ts";
+import type { PartialFiles } from "./partial-file.ts";
 
 /** What a VMM driver can do here, declared so that nobody has to ask what it is. */
 export interface VmmCapabilities {
@@ -14,6 +16,10 @@ export interface VmmCapabilities {
   liveSnapshot: boolean;
   /** Why not, for people; absent when it does. */
   liveSnapshotProblem?: string;
+  /** Whether machines can start from files that are still being filled. */
+  partialFiles: boolean;
+  /** Why not, for people; absent when they can. */
+  partialFilesProblem?: string;
   /** Whether memory, CPU and process limits are enforced by the kernel on this host. */
   resourceLimits: boolean;
   maxVcpus: number;
@@ -241,6 +247,8 @@ export interface Machine {
   capture(options: CaptureOptions): Promise<Capture>;
   /** The workspace drive's layers as they are now, lowest first; the last is being written to. None: it is a raw file. */
   layers(): readonly string[];
+  /** Blocks of its memory that it has touched since it started: what it needs first when it starts from there again. */
+  touched(): Promise<BlockSet>;
   /** The end of what the guest wrote to its console, at most 64 KiB. */
   console(): Promise<string>;
   usage(): Promise<MachineUsage>;
@@ -253,6 +261,8 @@ export interface Machine {
 /** A virtual machine monitor on this host. */
 export interface Vmm {
   readonly capabilities: VmmCapabilities;
+  /** Lets machines start from files that are still being filled; absent where that is not possible. */
+  readonly partialFiles?: PartialFiles;
   /**
    * Boots a guest from its kernel and resolves when it is ready. A boot that hangs is
    * killed and done again.

@@ -23,7 +23,7 @@ export interface Identity {
 /** What the host itself asks of agents. */
 export interface GuestLink {
   /** Clock, entropy, names, token and environment, by the process starter; user processes go on afterwards. */
-  identify(guest: GuestAddress, identity: Identity): Promise<void>;
+  identify(guest: GuestAddress, identity: Identity, options?: { timeoutMs?: number }): Promise<void>;
   /**
    * Makes the requests that a first user sends, again and again, so that the agent's engine has compiled what they run
    * through, the emulator has translated it, and its memory is there. The identity is the one that it has.
@@ -52,10 +52,8 @@ export function createGuestLink(): GuestLink {
   const client = ({ address, port, token, connections }: GuestAddress, signal: AbortSignal) =>
     createGuestClient({ baseUrl: `http://${address}:${port}`, token, signal, fetch: fetchOver(connections) });
   return {
-    async identify(guest, identity) {
-      await withTimeout("giving the machine its identity", identifyTimeoutMs, (signal) =>
-        identify(guest, identity, signal),
-      );
+    async identify(guest, identity, { timeoutMs = identifyTimeoutMs } = {}) {
+      await withTimeout("giving the machine its identity", timeoutMs, (signal) => identify(guest, identity, signal));
     },
     async warm(guest, identity, { rounds, signal: outer }) {
       const work = async (signal: AbortSignal) => {

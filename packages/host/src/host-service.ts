@@ -33,6 +33,7 @@ import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
+import { encodeTouched } from "./touched.ts";
 import { Waker } from "./waker.ts";
 import { WarmPool } from "./warm-pool.ts";
 import { Watchers } from "./watchers.ts";
@@ -44,6 +45,9 @@ const refillDelayMs = 1_500;
 const snapshotLookMs = 2_000;
 const activityLookMs = 30_000;
 const garbageMs = 3_600_000;
+
+/** What a machine touches in so long after it came to life is what it needs first. */
+const firstTouchesMs = 2_000;
 
 /** What a {@link HostService} works with. */
 export interface HostServiceOptions {
@@ -223,6 +227,14 @@ export class HostService {
     return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
   }
 
+  /**
+   * Resolves when all that a workspace's machine started from is on this host.
+   * @throws DormouseError as {@link Moments.whole}.
+   */
+  async whole(workspaceId: string, signal?: AbortSignal): Promise<void> {
+    await this.#options.moments.whole(this.#find(workspaceId).record, signal);
+  }
+
   /** A request for a machine passes. */
   use(workspaceId: string): void {
     this.#machines.get(workspaceId)?.activity?.touch(Date.now());
@@ -290,7 +302,7 @@ export class HostService {
       } catch (error) {
         this.#machines.delete(input.workspaceId);
         await this.#end(machine).catch(this.#logFailure(machine));
-        throw error;
+        throw this.#options.moments.fillOf(machine.record)?.failure ?? error;
       }
     });
   }
@@ -387,6 +399,7 @@ export class HostService {
       if (!live || record.state !== "running") {
         throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${record.state}`);
       }
+      await this.#options.moments.whole(record);
       // Frozen: nothing is written any more that would be cut off in the middle.
       await this.#options.guest.freeze(addressOf(machine), { sync: true });
       await live.kill();
@@ -452,7 +465,6 @@ export class HostService {
   async stop(options: { hibernate: boolean }): Promise<void> {
     this.#stopping.abort(new DormouseError("cancelled", "the host is stopping"));
     await Promise.all(this.#loops);
-    await this.#options.moments.close();
     if (options.hibernate) {
       await this.#pool.close();
       // What is being started or woken is waited for: `hibernate` takes its turn.
@@ -467,6 +479,7 @@ export class HostService {
         if (result.status === "rejected") this.#options.log.error("machine not put to sleep", { error: result.reason });
       }
     }
+    await this.#options.moments.close();
     this.#watchers.close();
     await this.#egressLog.close();
   }
@@ -575,9 +588,11 @@ export class HostService {
   async #bringBack(
     machine: Machine,
     next: { generation: number; env: Record<string, string>; organisationId?: string | undefined },
-    snapshot?: SnapshotRef,
+    named?: SnapshotRef,
   ): Promise<MachineInfo> {
     const { record } = machine;
+    // Files that never became whole are no place to start from; the snapshot that they came from is.
+    const snapshot = named ?? record.filling ?? undefined;
     const startedMs = performance.now();
     const { generation, env, organisationId = record.organisationId } = next;
     const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
@@ -589,9 +604,11 @@ export class HostService {
       machine.timingsMs = { [kind]: performance.now() - startedMs };
       await this.#settle(machine);
       machine.timingsMs.total = performance.now() - startedMs;
-    } catch (error) {
+    } catch (caught) {
       await machine.live?.kill();
       machine.live = undefined;
+      // Why its pages were not to be had says more than that it did not answer.
+      const error = this.#options.moments.fillOf(record)?.failure ?? caught;
       const reason = `could not be woken: ${DormouseError.from(error).message}`;
       await this.#change(machine, { state: record.start ? "hibernated" : "dead", slot: null, reason });
       throw error;
@@ -626,8 +643,40 @@ export class HostService {
     await this.#waker.identify(machine);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
-    await this.#change(machine, { state: "running", startedMs: Date.now() });
+    await this.#change(machine, { state: "running", startedMs: Date.now(), touched: null });
     this.#noticeDeath(machine, live);
+    this.#noticeFill(machine, live);
+    if (!record.booted) setTimeout(() => void this.#noteTouched(machine, live), firstTouchesMs).unref();
+  }
+
+  /** For its snapshots: whoever starts from one of them fetches that first. */
+  async #noteTouched(machine: Machine, live: LiveMachine): Promise<void> {
+    try {
+      if (machine.live !== live) return;
+      const touched = encodeTouched(await live.touched());
+      if (machine.live === live) await this.#change(machine, { touched });
+    } catch (error) {
+      // One that has just ended; of others the next wake takes longer.
+      const { machineId } = machine.record;
+      this.#options.log.debug("what a machine touched is not known", { machineId, error });
+    }
+  }
+
+  /** A machine whose files became whole is one like any other; one whose files cannot become so is given up. */
+  #noticeFill(machine: Machine, live: LiveMachine): void {
+    const fill = this.#options.moments.fillOf(machine.record);
+    const onWhole = async () => {
+      if (machine.live === live) await this.#change(machine, { filling: null });
+    };
+    const onFailure = async (caught: unknown) => {
+      const { code, message } = DormouseError.from(caught);
+      const { workspaceId } = machine.record;
+      if (code === "cancelled" || machine.live !== live || !workspaceId) return;
+      await this.#lock.run(workspaceId, async () => {
+        if (machine.live === live) await this.#giveUp(machine, message);
+      });
+    };
+    fill?.whole.then(onWhole, onFailure).catch(this.#logFailure(machine));
   }
 
   #noticeDeath(machine: Machine, live: LiveMachine): void {
@@ -644,8 +693,9 @@ export class HostService {
     await machine.live?.kill();
     machine.live = undefined;
     machine.activity = undefined;
-    await this.#change(machine, { state: "dead", slot: null, reason });
-    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason });
+    const why = this.#options.moments.fillOf(machine.record)?.failure?.message ?? reason;
+    await this.#change(machine, { state: "dead", slot: null, reason: why });
+    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason: why });
   }
 
   async #change(machine: Machine, change: Partial<MachineRecord>): Promise<void> {
@@ -690,6 +740,7 @@ export class HostService {
       return await this.#change(machine, { state: "hibernated", slot: null });
     }
     machine.activity = new Activity(Date.now());
+    await this.#options.moments.resume(record);
     // Whatever its daemon was doing with it when it died: a sleep or a snapshot may have left it standing still.
     await live.resume();
     const thaw = () => this.#options.guest.thaw(addressOf(machine));
@@ -702,6 +753,7 @@ export class HostService {
     } else await thaw();
     if (record.state === "hibernating") await this.#change(machine, { state: "running" });
     this.#noticeDeath(machine, live);
+    this.#noticeFill(machine, live);
     this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
   }
 

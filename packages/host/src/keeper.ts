@@ -50,6 +50,8 @@ export class Keeper {
     const address = addressOf(machine);
     const facts = options.withFacts ? await guest.facts(address, record.folder) : noFacts;
     const isFork = reason === "fork";
+    // Its moment on this host's disk is made from what the machine started from.
+    if (isFork) await moments.whole(record, signal);
     await using capture = await live.capture({
       complete: isFork,
       timeoutMs: captureTimeoutMs,
@@ -85,6 +87,7 @@ export class Keeper {
   async sleep({ record, ...machine }: Machine, live: LiveMachine): Promise<void> {
     const { guest, moments, store } = this.#options;
     const address = addressOf({ record, ...machine });
+    await moments.whole(record);
     const facts = await guest.facts(address, record.folder);
     await using capture = await live.capture({
       resume: false,
@@ -112,9 +115,9 @@ export class Keeper {
       signal?: AbortSignal | undefined;
     },
   ): Promise<SnapshotInfo> {
-    const { timeline, store } = this.#options;
+    const { moments, timeline, store } = this.#options;
     const { capture, reason, name, facts, signal } = moment;
-    const { workspaceId, organisationId, generation, tokenSalt, templateHash, user, booted } = record;
+    const { workspaceId, organisationId, generation, tokenSalt, templateHash, touched, user, booted } = record;
     const template = this.#options.template(templateHash);
     return await timeline.keep(
       {
@@ -127,6 +130,8 @@ export class Keeper {
         generation,
         parent: record.parent ?? (booted ? null : await timeline.templateSnapshot(template)),
         base: { memory: booted ? null : store.memoryOf(record, template), disk: store.diskBaseOf(record, template) },
+        touched,
+        baseIsWhole: (own) => moments.whole(record, own),
         origin: { tokenSalt, templateHash, user },
       },
       signal,

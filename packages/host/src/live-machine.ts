@@ -1,4 +1,4 @@
-import type { Capture, CaptureOptions } from "@dormouse/compute";
+import type { BlockSet, Capture, CaptureOptions } from "@dormouse/compute";
 import type { EgressPolicy } from "@dormouse/contract";
 import type { GuestConnections } from "./guest-address.ts";
 import type { MachineRecord } from "./machine-record.ts";
@@ -16,6 +16,8 @@ export interface LiveMachine {
   resume(): Promise<void>;
   /** Memory, devices and drive of one instant, see `Machine.capture` of compute. */
   capture(options: Omit<CaptureOptions, "folder">): Promise<Capture>;
+  /** Blocks of its memory that it has touched since it started. */
+  touched(): Promise<BlockSet>;
   /** Processor time used so far, in milliseconds. */
   cpuMs(): Promise<number>;
   /** Ends the process; slot and lane are given back. */

@@ -41,6 +41,10 @@ export const machineRecord = z.object({
   booted: z.boolean(),
   /** What its memory is mapped from: a file in its folder; null: the template's, or none when it was booted. */
   memory: fileName.nullable(),
+  /** The snapshot that `memory` and `diskBase` are still being filled from; null: they are whole. */
+  filling: snapshotRef.nullable().default(null),
+  /** What of its memory it touched first when it came to life last, see `encodeTouched`; null: that is not known. */
+  touched: z.string().nullable().default(null),
   /** What its drive's layers lie on: a file in its folder; null: the template's drive. */
   diskBase: fileName.nullable(),
   /**
@@ -88,6 +92,11 @@ export const machineRecord = z.object({
 });
 export type MachineRecord = z.infer<typeof machineRecord>;
 
+/** Beside a file that is being filled: where to reach what shows it to its machines. */
+export function socketOf(path: string): string {
+  return `${path}.fill`;
+}
+
 /** Folders of machines under one root, and their records. */
 export class MachineStore {
   readonly #root: string;
@@ -114,7 +123,8 @@ export class MachineStore {
   /** Removes what a machine no longer starts from: files of earlier lives. */
   async tidy(record: MachineRecord): Promise<void> {
     const { machineId, memory, diskBase, start } = record;
-    const used = new Set(["machine.json", "layers", memory, diskBase, start?.devices]);
+    const sockets = [memory, diskBase].map((name) => name && socketOf(name));
+    const used = new Set(["machine.json", "layers", memory, diskBase, ...sockets, start?.devices]);
     for (const name of await readdir(this.folderOf(machineId)).catch(() => [])) {
       if (!used.has(name)) await rm(this.fileOf(machineId, name), { recursive: true, force: true });
     }

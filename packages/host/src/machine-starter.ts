@@ -100,6 +100,7 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
       // The copies lie on the drive's own file system, in a folder of nobody's.
       capture: (capture) => machine.capture({ ...capture, folder: store.folderOf(record.machineId) }),
       cpuMs: async () => (await machine.usage()).cpuMs,
+      touched: () => machine.touched(),
       kill: end,
       console: () => machine.console(),
     };

@@ -73,6 +73,8 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     resources,
     booted: false,
     memory: null,
+    filling: null,
+    touched: null,
     diskBase: null,
     start: null,
     parent: null,

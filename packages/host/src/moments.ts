@@ -1,17 +1,22 @@
 import { hash, randomBytes } from "node:crypto";
-import { chmod, link, mkdir, open, rm, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, open, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { DormouseError, disposer } from "@dormouse/base";
+import { DormouseError, disposer, type Logger } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { type Capture, linkLayers, type MachineIdentity } from "@dormouse/compute";
+import { type Capture, linkLayers, type MachineIdentity, type PartialFiles } from "@dormouse/compute";
 import type { SnapshotRef } from "@dormouse/contract";
-import { blockBytes } from "@dormouse/storage";
-import type { MachineRecord, MachineStore } from "./machine-record.ts";
+import { blockBytes, type ImageReader, type SnapshotReader } from "@dormouse/storage";
+import { type Fill, type FillSource, startFill } from "./fill.ts";
+import { type MachineRecord, type MachineStore, socketOf } from "./machine-record.ts";
+import { Showing } from "./showing.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What a machine starts from: the files that a record names, in its folder. */
-export type StartFiles = Pick<MachineRecord, "memory" | "diskBase" | "start" | "tokenSalt" | "templateHash" | "user">;
+export type StartFiles = Pick<
+  MachineRecord,
+  "memory" | "diskBase" | "filling" | "start" | "tokenSalt" | "templateHash" | "user"
+>;
 
 /** A moment that lies ready on this host's disk, so that a fork need not fetch it from the store. */
 interface LocalMoment {
@@ -19,6 +24,8 @@ interface LocalMoment {
   /** Whose it is; undefined: everybody's. */
   organisationId: string | undefined;
   files: StartFiles;
+  /** Its memory and drive come from the store while machines run from them already. */
+  filling?: { fill: Fill; showing: Showing };
   timer: NodeJS.Timeout;
 }
 
@@ -33,6 +40,9 @@ export interface MomentsOptions {
   store: MachineStore;
   timeline: Timeline;
   templates: Pick<Templates, "get" | "ensure">;
+  /** Absent: what comes from the store is whole before a machine starts from it. */
+  partialFiles?: PartialFiles | undefined;
+  log: Logger;
 }
 
 /** Who forks once often forks again soon; what is named is started from again and again. */
@@ -41,12 +51,17 @@ const names = { memory: "memory", disk: "disk", devices: "devices" } as const;
 
 /**
  * Puts into a machine's folder what it starts from: moments of this host by hard links, which cost nothing and share
- * their memory through the page cache, all others out of the store.
+ * their memory through the page cache, all others out of the store: machines start from those at once, and what they
+ * touch is fetched first.
  */
 export class Moments {
   readonly #options: MomentsOptions;
   readonly #local = new Map<string, LocalMoment>();
   readonly #fetching = new Map<string, Promise<LocalMoment>>();
+  /** What fills the files that a machine started from. */
+  readonly #fills = new WeakMap<MachineRecord, Fill>();
+  /** All that have begun, with their ends. */
+  readonly #running = new Map<Fill, Promise<void>>();
 
   constructor(options: MomentsOptions) {
     this.#options = options;
@@ -58,7 +73,7 @@ export class Moments {
     const memory = await this.#writeMemory(record, capture, folder, signal);
     const start = await writeStart(folder, capture, capture.layers);
     const { diskBase, tokenSalt, templateHash, user } = record;
-    return { memory, diskBase, start, tokenSalt, templateHash, user };
+    return { memory, diskBase, filling: null, start, tokenSalt, templateHash, user };
   }
 
   /** Puts a capture's moment on this host's disk, for forks of the snapshot that it becomes. */
@@ -77,6 +92,7 @@ export class Moments {
     const files = {
       memory,
       diskBase: record.diskBase && names.disk,
+      filling: null,
       start: await writeStart(folder, capture, layers),
       tokenSalt: record.tokenSalt,
       templateHash: record.templateHash,
@@ -98,11 +114,72 @@ export class Moments {
   async fill(record: MachineRecord, snapshot: SnapshotRef, signal?: AbortSignal): Promise<StartFiles> {
     const { store } = this.#options;
     await mkdir(store.folderOf(record.machineId), { recursive: true, mode: 0o711 });
-    return await this.#fillFromDisk(record, await this.#localOf(record, snapshot, signal));
+    return await this.#fillFromDisk(record, await this.#localOf(record, snapshot, signal), snapshot);
   }
 
+  /** What still fills, or once filled, the files that a machine started from. */
+  fillOf(record: MachineRecord): Fill | undefined {
+    return this.#fills.get(record);
+  }
+
+  /**
+   * Resolves when the files that a machine started from are whole.
+   * @throws DormouseError as {@link Fill.whole}.
+   */
+  async whole(record: MachineRecord, signal?: AbortSignal): Promise<void> {
+    if (!record.filling) return;
+    const fill = this.#fills.get(record);
+    if (!fill) throw new DormouseError("internal", `nobody fills the files of machine ${record.machineId}`);
+    await raceSignal(fill.whole, signal);
+  }
+
+  /**
+   * Goes on filling the files of a machine that runs on from an earlier daemon, as long as it runs.
+   * @throws DormouseError `unavailable` when they are no longer shown to it.
+   */
+  async resume(record: MachineRecord): Promise<void> {
+    const { store, timeline } = this.#options;
+    const { filling, memory, diskBase, machineId, organisationId } = record;
+    if (!filling || !memory || !diskBase) return;
+    // Opened when it is first needed, and again as long as the store refuses it.
+    const reader = () => timeline.open(filling, { organisationId });
+    const memoryOf = async () => wantMemory(await reader());
+    const images = [
+      { name: memory, open: memoryOf },
+      { name: diskBase, open: async () => timeline.diskOf(await reader()) },
+    ];
+    const sources = images.map(async ({ name, open: openImage }) => {
+      const file = store.fileOf(machineId, name);
+      const { size: bytes } = await stat(file);
+      return { file, socket: socketOf(file), image: lazyImage(bytes, openImage), first: [] };
+    });
+    const fill = await this.#begin(await Promise.all(sources));
+    this.#fills.set(record, fill);
+    fill.endWhenUnused();
+  }
+
+  /** Machines that run from files which are not whole wait for the next daemon. */
   async close(): Promise<void> {
     await Promise.all([...this.#local.keys()].map((key) => this.#forget(key)));
+    await Promise.all([...this.#running.keys()].map((fill) => fill.stop()));
+    await Promise.all(this.#running.values());
+  }
+
+  async #begin(sources: readonly FillSource[], showing?: Showing): Promise<Fill> {
+    const fill = await startFill(sources);
+    const follow = async () => {
+      try {
+        await fill.whole;
+        // Who opens them from now on opens the files themselves.
+        await showing?.end();
+      } catch (error) {
+        const { code } = DormouseError.from(error);
+        if (code !== "cancelled") this.#options.log.error("files did not become whole", { error });
+      }
+      this.#running.delete(fill);
+    };
+    this.#running.set(fill, follow());
+    return fill;
   }
 
   /** The moment on this host's disk; put together from the store first where it is not, once for all who want it. */
@@ -110,10 +187,12 @@ export class Moments {
     const key = keyOf(snapshot);
     const known = this.#local.get(key);
     // Another organisation's is asked for in the store, which refuses it.
-    if (known && (known.organisationId === undefined || known.organisationId === organisationId)) {
+    const isOurs = known && (known.organisationId === undefined || known.organisationId === organisationId);
+    if (isOurs && !known.filling?.fill.failure) {
       known.timer.refresh();
       return known;
     }
+    if (isOurs) await this.#forget(key);
     const forWhom = `${key} ${organisationId ?? ""}`;
     const fetching =
       this.#fetching.get(forWhom) ??
@@ -134,10 +213,15 @@ export class Moments {
     if (!moment) return;
     this.#local.delete(key);
     clearTimeout(moment.timer);
+    moment.filling?.fill.endWhenUnused();
     await rm(moment.folder, { recursive: true, force: true });
   }
 
-  async #fillFromDisk(record: MachineRecord, { folder, files }: LocalMoment): Promise<StartFiles> {
+  async #fillFromDisk(
+    record: MachineRecord,
+    { folder, files, filling }: LocalMoment,
+    snapshot: SnapshotRef,
+  ): Promise<StartFiles> {
     const { store } = this.#options;
     const at = (name: string) => store.fileOf(record.machineId, name);
     const suffix = randomBytes(4).toString("hex");
@@ -152,9 +236,20 @@ export class Moments {
     // What the machine wrote in an earlier life is not a part of this moment.
     await rm(store.layersOf(record.machineId), { recursive: true, force: true });
     await linkLayers(layers, store.layersOf(record.machineId));
+    const isFilling = filling !== undefined && !filling.fill.isWhole;
+    const takeShown = async (name: string, as: string) => {
+      const target = await take(name, as);
+      if (!isFilling) return target;
+      await link(socketOf(join(folder, name)), socketOf(at(target)));
+      await filling.showing.showAt(join(folder, name), at(target));
+      return target;
+    };
+    if (isFilling) this.#fills.set(record, filling.fill);
+    else this.#fills.delete(record);
     return {
-      memory: await take(memory, names.memory),
-      diskBase: diskBase && (await take(diskBase, names.disk)),
+      memory: await takeShown(memory, names.memory),
+      diskBase: diskBase && (await takeShown(diskBase, names.disk)),
+      filling: isFilling ? snapshot : null,
       start: { ...start, devices: await take(start.devices, names.devices) },
       tokenSalt,
       templateHash,
@@ -172,16 +267,18 @@ export class Moments {
     const reader = await timeline.open(snapshot, { organisationId, signal });
     // Its drives are the template's: without them there is nothing to start.
     await this.#options.templates.ensure(timeline.originOf(reader).templateHash, signal);
-    if (!reader.memory) throw new DormouseError("data_loss", `snapshot ${snapshot.id} holds no memory`);
+    const image = wantMemory(reader);
     const [memory, diskBase, devices] = [names.memory, names.disk, names.devices].map((name) => `${name}-${suffix}`);
     if (!memory || !diskBase || !devices) throw new DormouseError("internal", "no names for the files of a moment");
     await using undo = disposer();
     undo.add(() => rm(folder, { recursive: true, force: true }));
     await mkdir(folder, { recursive: true, mode: 0o711 });
-    await reader.memory.materialise(join(folder, memory), { signal });
-    await timeline.diskOf(reader).materialise(join(folder, diskBase), { signal });
-    // Read by whatever users the machines get that start from it.
-    for (const name of [memory, diskBase]) await chmod(join(folder, name), 0o444);
+    const images = [
+      { file: join(folder, memory), image, first: timeline.touchedOf(reader) },
+      { file: join(folder, diskBase), image: timeline.diskOf(reader), first: [] },
+    ];
+    const filling = await this.#fetchImages(images, signal);
+    undo.add(() => filling?.fill.stop());
     const state = await reader.devices(signal);
     await writeFile(join(folder, devices), state, { mode: 0o600, flag: "wx" });
     const start = {
@@ -191,12 +288,42 @@ export class Moments {
       layers: [],
     };
     undo.release();
-    const files = { memory, diskBase, start, ...timeline.originOf(reader) };
-    return this.#keep(
-      keyOf(snapshot),
-      { folder, organisationId: timeline.isShared(reader) ? undefined : organisationId, files },
-      reader.manifest.name === null ? localMs.usual : localMs.named,
-    );
+    const files = { memory, diskBase, filling: null, start, ...timeline.originOf(reader) };
+    const key = keyOf(snapshot);
+    const forMs = reader.manifest.name === null ? localMs.usual : localMs.named;
+    const owner = timeline.isShared(reader) ? undefined : organisationId;
+    const moment = this.#keep(key, { folder, organisationId: owner, files, ...(filling && { filling }) }, forMs);
+    // Nobody else starts from files that cannot become whole.
+    filling?.fill.whole.catch(async () => {
+      if (this.#local.get(key) === moment) await this.#forget(key);
+    });
+    return moment;
+  }
+
+  /** Puts images of the store into new files, which all may read. Where machines can see them whole before they are, it only begins. */
+  async #fetchImages(
+    images: readonly { file: string; image: ImageReader; first: readonly number[] }[],
+    signal?: AbortSignal,
+  ): Promise<LocalMoment["filling"]> {
+    const { partialFiles } = this.#options;
+    if (!partialFiles) {
+      for (const { file, image, first } of images) {
+        await image.materialise(file, { signal, first });
+        // Read by whatever users the machines get that start from it.
+        await chmod(file, 0o444);
+      }
+      return undefined;
+    }
+    const showing = new Showing(partialFiles);
+    const sources: FillSource[] = [];
+    for (const { file, image, first } of images) {
+      const empty = await open(file, "wx", 0o444);
+      await empty.truncate(image.bytes).finally(() => empty.close());
+      await chmod(file, 0o444);
+      await showing.begin(file, socketOf(file));
+      sources.push({ file, socket: socketOf(file), image, first });
+    }
+    return { fill: await this.#begin(sources, showing), showing };
   }
 
   /**
@@ -230,6 +357,41 @@ export class Moments {
     }
     undo.release();
     return name;
+  }
+}
+
+function wantMemory({ memory, manifest }: SnapshotReader): ImageReader {
+  if (memory) return memory;
+  throw new DormouseError("data_loss", `snapshot ${manifest.id} holds no memory`);
+}
+
+/** An image of so many bytes, opened when it is first read; an opening that failed is tried again by the next read. */
+function lazyImage(bytes: number, openImage: () => Promise<ImageReader>): FillSource["image"] {
+  let opened: Promise<ImageReader> | undefined;
+  const image = () => {
+    opened ??= openImage().catch((error: unknown) => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
+  return {
+    bytes,
+    storedBlocks: async (signal) => (await image()).storedBlocks(signal),
+    readBlocks: async (blocks, onBlock, signal) => (await image()).readBlocks(blocks, onBlock, signal),
+  };
+}
+
+async function raceSignal(work: Promise<void>, signal?: AbortSignal): Promise<void> {
+  if (!signal) return await work;
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -33,13 +33,51 @@ export interface RunningHost {
   stop(options: { hibernate: boolean }): Promise<void>;
 }
 
+/** What runs on this host, without a door to it. */
+export interface OpenHost {
+  service: HostService;
+  images: ImageTemplates;
+  /** Ends it; machines are put to sleep, or run on for the next one to adopt. */
+  stop(options: { hibernate: boolean }): Promise<void>;
+}
+
+/** What tests and measurements have otherwise than a daemon. */
+export interface HostParts {
+  /** Where snapshots lie; default: as configured. */
+  objects?: ObjectStore;
+  /** Whether machines wait until all that they start from is there; default: only where they must. */
+  waitsForWhole?: boolean;
+}
+
 const mib = 1024 * 1024;
 
 /**
- * Composes the runtime and serves it. What an earlier daemon left running is adopted.
+ * Opens a host and serves it. What an earlier daemon left running is adopted.
  * @throws DormouseError `failed_precondition` when the base template has not been made yet.
  */
 export async function startHost(config: HostConfig, log: Logger): Promise<RunningHost> {
+  const host = await openHost(config, log);
+  const { service, images } = host;
+  await using stack = disposer();
+  stack.add(() => host.stop({ hibernate: false }));
+  const server = await startServer({ service, images, token: config.token, listen: config.listen, log });
+  stack.release();
+  service.begin();
+  log.info("host is ready", { url: server.url, machines: service.list().length });
+  return {
+    url: server.url,
+    async stop(options) {
+      await server.close();
+      await host.stop(options);
+    },
+  };
+}
+
+/**
+ * Composes the runtime. What an earlier daemon left running is adopted.
+ * @throws DormouseError `failed_precondition` when the base template has not been made yet.
+ */
+export async function openHost(config: HostConfig, log: Logger, parts: HostParts = {}): Promise<OpenHost> {
   await using stack = disposer();
   const { cacheDir, dataDir, namePrefix, resolver, slotsAhead, vmmsAhead } = config;
   const known = await loadTemplates(cacheDir, log);
@@ -60,12 +98,16 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     overheadMib: vmm.capabilities.overheadMib,
   });
   const store = new MachineStore(join(dataDir, "machines"));
-  const timeline = await openTimeline(config, log);
+  const timeline = openTimeline(config, parts.objects ?? (await openObjects(config)), log);
   const needed = (await store.load(log)).map(({ templateHash }) => templateHash);
   const templates = await Templates.open({ cacheDir, base, known, timeline, log }, needed);
   const template = (hash: string) => templates.get(hash);
   const starter = createMachineStarter({ vmm, lanes, slots, early, store, template, log });
-  const moments = new Moments({ store, timeline, templates });
+  const partialFiles = parts.waitsForWhole ? undefined : vmm.partialFiles;
+  if (!partialFiles && !parts.waitsForWhole) {
+    log.warn("machines wait for all that they start from", { reason: vmm.capabilities.partialFilesProblem });
+  }
+  const moments = new Moments({ store, timeline, templates, partialFiles, log });
   const guest = createGuestLink();
   const { registry } = config;
   const images = new ImageTemplates({ cacheDir, templates, registry, vmm, slots, lanes, guest });
@@ -99,15 +141,12 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
     log,
   });
   await runtime.reclaim({ machineIds: service.machineIds(), slotIndexes: service.slotIndexes() });
-  const server = await startServer({ service, images, token: config.token, listen: config.listen, log });
   stack.release();
-  service.begin();
   early.refill();
-  log.info("host is ready", { url: server.url, machines: service.list().length });
   return {
-    url: server.url,
+    service,
+    images,
     async stop({ hibernate }) {
-      await server.close();
       await service.stop({ hibernate });
       await runtime.close({ keep: service.slotIndexes() });
       await vmm.close();
@@ -115,16 +154,19 @@ export async function startHost(config: HostConfig, log: Logger): Promise<Runnin
   };
 }
 
-async function openTimeline(config: HostConfig, log: Logger): Promise<Timeline> {
-  const { dataDir, snapshotStore, snapshotKey } = config;
-  const objects =
-    snapshotStore?.kind === "s3"
-      ? await createCachedStore({
-          objects: await openS3(snapshotStore),
-          folder: join(dataDir, "snapshot-cache"),
-          maxBytes: config.snapshotCacheMib * mib,
-        })
-      : await createFileStore({ folder: snapshotStore?.folder ?? join(dataDir, "snapshots") });
+async function openObjects({ snapshotStore, snapshotCacheMib, dataDir }: HostConfig): Promise<ObjectStore> {
+  if (snapshotStore?.kind !== "s3") {
+    return await createFileStore({ folder: snapshotStore?.folder ?? join(dataDir, "snapshots") });
+  }
+  return await createCachedStore({
+    objects: await openS3(snapshotStore),
+    folder: join(dataDir, "snapshot-cache"),
+    maxBytes: snapshotCacheMib * mib,
+  });
+}
+
+function openTimeline(config: HostConfig, objects: ObjectStore, log: Logger): Timeline {
+  const { snapshotStore, snapshotKey } = config;
   const keys =
     snapshotKey && organisationKeys({ id: snapshotKey.id, bytes: Buffer.from(snapshotKey.secret, "base64") });
   const store = createSnapshotStore({ objects, ...(keys && { findKey: keys.find }) });

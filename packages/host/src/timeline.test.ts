@@ -1,7 +1,9 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { deflateRawSync } from "node:zlib";
 import { createLogger, DormouseError, systemClock } from "@dormouse/base";
+import { BlockSet, type Capture } from "@dormouse/compute";
 import {
   createFileStore,
   createSnapshotStore,
@@ -11,6 +13,7 @@ import {
 } from "@dormouse/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Timeline } from "./timeline.ts";
+import { encodeTouched } from "./touched.ts";
 
 const workspaceId = "ws-one";
 const minuteMs = 60_000;
@@ -92,4 +95,69 @@ test("a machine starts from its organisation's snapshots and everybody's, and fr
       message: `snapshot ${own.id} of ws-own is sealed with key installation.org-a; it must be with ${allowed}`,
     });
   }
+});
+
+/** A capture of a machine of 1 MiB that wrote nothing. */
+function emptyCapture(): Capture {
+  const nothing = { bytes: 1024 ** 2, blocks: new Uint32Array(), read: async () => {} };
+  return {
+    ...{ pauseMs: 1, totalMs: 2, rounds: 1, copiedBytes: 0, layers: [], devices: Buffer.from("devices") },
+    identity: {
+      ...{ vmm: "qemu", vmmVersion: "10.0.0", accelerator: "tcg", machineType: "microvm", cpu: "qemu64", tscKhz: 1 },
+      resources: { vcpus: 1, memoryMib: 1 },
+    },
+    memory: { ...nothing, isComplete: true },
+    disk: nothing,
+    confirm: async () => {},
+    linkLayers: async () => [],
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+test("what a machine had touched is kept with its snapshot; a list that makes no sense says nothing", async () => {
+  const timeline = timelineOf(objects);
+  const disk = join(folder, "disk");
+  await writeFile(disk, Buffer.alloc(1024 ** 2));
+  const keep = async (blocks: BlockSet | null) => {
+    const { id } = await timeline.keep({
+      ...{ workspaceId, organisationId: undefined, generation: 1, reason: "manual", parent: null },
+      facts: { git: null, processes: null },
+      capture: emptyCapture(),
+      touched: blocks && encodeTouched(blocks),
+      base: { memory: null, disk },
+      baseIsWhole: async () => {},
+      origin: { tokenSalt: "salt", templateHash: "hash" },
+    });
+    return await timeline.open({ workspaceId, id }, { organisationId: undefined });
+  };
+  expect(timeline.touchedOf(await keep(null))).toEqual([]);
+  const touched = new BlockSet(16);
+  for (const block of [0, 3, 15]) touched.add(block);
+  const reader = await keep(touched);
+  expect(timeline.touchedOf(reader)).toEqual([0, 3, 15]);
+  const withFacts = (facts: Record<string, string>) => ({ ...reader, manifest: { ...reader.manifest, facts } });
+  const far = deflateRawSync(Buffer.alloc(1_000_000)).toString("base64");
+  for (const list of ["", "AAAA", "no base64!", far]) {
+    expect(timeline.touchedOf(withFacts({ touched: list }))).toEqual([]);
+  }
+  expect(timeline.touchedOf(withFacts({}))).toEqual([]);
+});
+
+test("a snapshot without a parent waits until what it begins with is whole", async () => {
+  const timeline = timelineOf(objects);
+  const disk = join(folder, "disk");
+  const order: string[] = [];
+  await timeline.keep({
+    ...{ workspaceId, organisationId: undefined, generation: 1, reason: "manual", parent: null },
+    facts: { git: null, processes: null },
+    capture: emptyCapture(),
+    touched: null,
+    base: { memory: null, disk },
+    baseIsWhole: async () => {
+      order.push("whole");
+      await writeFile(disk, Buffer.alloc(1024 ** 2, 7));
+    },
+    origin: { tokenSalt: "salt", templateHash: "hash" },
+  });
+  expect(order).toEqual(["whole"]);
 });

@@ -19,6 +19,7 @@ import {
 import { z } from "zod";
 import type { GuestFacts } from "./guest-link.ts";
 import type { TemplateFolder } from "./template-folder.ts";
+import { decodeTouched } from "./touched.ts";
 
 /** The one drive of a machine that is its own. */
 const workspaceDisk = "workspace";
@@ -49,6 +50,8 @@ export type TemplateParts = z.infer<typeof templateParts>;
 
 const originFacts = z.object({ tokenSalt: z.string(), templateHash: z.string(), user: userName.optional() });
 
+const touchedFacts = z.object({ touched: z.string() });
+
 /** A moment to be kept, and what is known of it. */
 export interface Moment {
   capture: Capture;
@@ -62,6 +65,10 @@ export interface Moment {
   parent: SnapshotRef | null;
   /** What the capture is a difference to itself, for when the parent is gone or was never there. */
   base: MomentBase;
+  /** Resolves when the files of `base` are whole. */
+  baseIsWhole: (signal?: AbortSignal) => Promise<void>;
+  /** What the machine touched first when it came to life, as `encodeTouched` has it; null: that is not known. */
+  touched: string | null;
   facts: GuestFacts;
   origin: MomentOrigin;
 }
@@ -118,13 +125,19 @@ export class Timeline {
     const memory = writer.memory(capture.memory.bytes);
     const disk = writer.disk(workspaceDisk, capture.disk.bytes);
     if (writer.isWhole) {
+      await moment.baseIsWhole(signal);
       if (base.memory !== null) await copyFile(base.memory, memory, signal);
       await copyFile(base.disk, disk, signal);
     }
     await copyBlocks(capture.memory, memory, signal);
     await copyBlocks(capture.disk, disk, signal);
     await writer.devices(capture.devices);
-    writer.facts({ ...facts, ...originFacts.parse(origin), pauseMs: Math.round(capture.pauseMs * 10) / 10 });
+    writer.facts({
+      ...facts,
+      ...originFacts.parse(origin),
+      pauseMs: Math.round(capture.pauseMs * 10) / 10,
+      ...(moment.touched !== null && { touched: moment.touched }),
+    });
     return toInfo(await writer.publish());
   }
 
@@ -185,6 +198,12 @@ export class Timeline {
   /** The drive in a snapshot. */
   diskOf(reader: SnapshotReader) {
     return reader.disk(workspaceDisk);
+  }
+
+  /** Blocks of memory that its machine touched first when it came to life: needed first again. None when that is not known. */
+  touchedOf({ manifest, memory }: SnapshotReader): readonly number[] {
+    const facts = touchedFacts.safeParse(manifest.facts);
+    return facts.success && memory ? decodeTouched(facts.data.touched, Math.ceil(memory.bytes / blockBytes)) : [];
   }
 
   /** @throws DormouseError `data_loss` for a snapshot that does not say it. */

@@ -25,6 +25,9 @@ export type WithRoom = <T>(start: () => Promise<T>) => Promise<T>;
 /** The emulator translates code once it has run; the first user should find it translated. */
 const poolRounds = 4;
 
+/** As long as a store may fail before it is given up, and some more. */
+const fillingTimeoutMs = 180_000;
+
 /**
  * Brings machines to life: from the template, a snapshot, the moment in their folder or their drives alone. Each leaves
  * the record saying what the machine is made from. Nobody has identified it then.
@@ -89,7 +92,9 @@ export class Waker {
   /** The agent takes the record's token: the template's, or the one of its last identity. */
   async identify(machine: Machine): Promise<void> {
     const { token, salt } = this.#options.tokens.create();
-    await this.#options.guest.identify(addressOf(machine), { ...identityOf(machine), token });
+    // One whose memory is still on its way waits for each page that it needs.
+    const options = machine.record.filling ? { timeoutMs: fillingTimeoutMs } : {};
+    await this.#options.guest.identify(addressOf(machine), { ...identityOf(machine), token }, options);
     Object.assign(machine.record, { token, tokenSalt: salt });
   }
 

@@ -28,6 +28,7 @@ export async function createQemuVmm(options: QemuHostOptions): Promise<Vmm> {
   const host = await inspectQemuHost(options);
   return {
     capabilities: host.capabilities,
+    ...(host.partialFiles && { partialFiles: host.partialFiles }),
     boot: (spec: BootSpec, bootOptions: BootOptions) => bootWatched(host, spec, bootOptions),
     bootTemplate: (spec: BootSpec, templateOptions: TemplateOptions) => makeTemplate(host, spec, templateOptions),
     restore: (spec: RestoreSpec, callOptions?: CallOptions) => restoreMachine(host, spec, callOptions),

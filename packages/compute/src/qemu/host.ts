@@ -6,6 +6,7 @@ import { createFileView, type FileView } from "../file-view.ts";
 import { hostTscKhz } from "../host-cpu.ts";
 import type { MachineIdentity } from "../manifest.ts";
 import { type NativeTools, openNativeTools } from "../native.ts";
+import { openPartialFiles, type PartialFiles } from "../partial-file.ts";
 import type { VmmCapabilities } from "../vmm.ts";
 import { cpuModel, machineType } from "./command-line.ts";
 import { EarlyProcesses } from "./early.ts";
@@ -29,6 +30,8 @@ export interface QemuHost {
   groups: readonly number[];
   /** What captures copy memory with; absent: they copy it while the guest stands still. */
   tools?: NativeTools;
+  /** Shows VMMs files that are still being filled; absent where that is not possible. */
+  partialFiles?: PartialFiles;
   /** VMMs that wait for their machines; absent where that is not possible. */
   early?: EarlyProcesses;
 }
@@ -71,13 +74,18 @@ export async function inspectQemuHost(options: QemuHostOptions): Promise<QemuHos
   const groups = accelerator === "kvm" ? [(await stat("/dev/kvm")).gid] : [];
   // Beside the machines' folder, in which everything is a machine.
   const root = `${machinesDir}-waiting`;
+  const [partial, early] = await Promise.all([
+    findPartialFiles(tools, fileView),
+    tools && EarlyProcesses.open({ root, binary, tools, fileView, groups }),
+  ]);
   return {
     machinesDir,
     binary,
-    early: tools && (await EarlyProcesses.open({ root, binary, tools, fileView, groups })),
+    early,
     cgroups,
     fileView,
     tools,
+    partialFiles: partial.files,
     groups,
     identity: { vmm: "qemu", vmmVersion: version, accelerator, machineType, cpu: cpuModel(accelerator), tscKhz },
     capabilities: {
@@ -88,6 +96,8 @@ export async function inspectQemuHost(options: QemuHostOptions): Promise<QemuHos
       copyOnWriteRestore: true,
       liveSnapshot: tools !== undefined,
       liveSnapshotProblem: problem,
+      partialFiles: partial.files !== undefined,
+      partialFilesProblem: partial.problem,
       resourceLimits: cgroups.version !== "none",
       maxVcpus: 8,
       // The emulator keeps 128 MiB of translated code beside its own data.
@@ -109,6 +119,17 @@ async function findTools(options: QemuHostOptions): Promise<{ tools?: NativeTool
   const cacheDir = options.cacheDir ?? process.env.DORMOUSE_CACHE ?? "/var/cache/dormouse";
   return openNativeTools(cacheDir).then(
     (tools) => ({ tools }),
+    (error: unknown) => ({ problem: DormouseError.from(error).message }),
+  );
+}
+
+async function findPartialFiles(
+  tools: NativeTools | undefined,
+  view: FileView | undefined,
+): Promise<{ files?: PartialFiles; problem?: string }> {
+  if (!tools || !view) return { problem: `without ${tools ? "a file view" : "native programs"} of its own` };
+  return openPartialFiles(tools, view).then(
+    (files) => ({ files }),
     (error: unknown) => ({ problem: DormouseError.from(error).message }),
   );
 }

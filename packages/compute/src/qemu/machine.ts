@@ -1,6 +1,8 @@
 import { readFile, rm, stat, truncate } from "node:fs/promises";
 import { DormouseError, sleep, withTimeout } from "@dormouse/base";
+import type { BlockSet } from "../block-set.ts";
 import type { Cgroup } from "../cgroup.ts";
+import { findGuestMemory, readTouchedBlocks } from "../guest-memory.ts";
 import type { NativeTools } from "../native.ts";
 import { killProcess, type ProcessIdentity, waitForEnd } from "../process.ts";
 import type {
@@ -91,6 +93,12 @@ export class QemuMachine implements Machine {
   }
   get bootAttempts() {
     return this.#parts.record.bootAttempts;
+  }
+
+  async touched(): Promise<BlockSet> {
+    const { process, record } = this.#parts;
+    const bytes = this.resources.memoryMib * 1024 ** 2;
+    return await readTouchedBlocks(process.pid, await findGuestMemory(process.pid, record.memory.file, bytes), bytes);
   }
 
   onExit(listener: (exit: MachineExit) => void): () => void {

@@ -42,6 +42,8 @@ export interface ImageReader {
     onBlock: (block: number, content: Buffer) => Promise<void> | void,
     signal?: AbortSignal,
   ): Promise<void>;
+  /** The blocks that are not zeros, ascending; only the index is read. */
+  storedBlocks(signal?: AbortSignal): Promise<number[]>;
   /**
    * The blocks of this image that another image of any snapshot has different, ascending.
    * Equal parts of the trees are not even read. Blocks that were stored with different
@@ -130,6 +132,13 @@ export function createImageReader(
         signal,
       );
       for (const block of left) await onBlock(block, zeroBlock);
+    },
+    async storedBlocks(signal) {
+      const blocks: number[] = [];
+      for (const window of windowsOf(tree.nodeCount)) {
+        for (const { block } of await wantedOf(window, signal)) blocks.push(block);
+      }
+      return blocks.sort((a, b) => a - b);
     },
     async *changedBlocks(other, signal) {
       const [mine, theirs] = [await tree.rootList(signal), await other.tree.rootList(signal)];

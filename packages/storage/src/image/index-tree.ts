@@ -22,8 +22,8 @@ export interface IndexTree {
   ref(block: number, signal?: AbortSignal): Promise<BlockRef | undefined>;
 }
 
-/** Index nodes kept for reading single blocks: they cover 256 MiB and take 230 kB. */
-const maxKeptNodes = 16;
+/** Index nodes kept for who reads blocks as they are needed: they cover 2 GiB and take 1.8 MB. */
+const maxKeptNodes = 128;
 
 /** Opens the tree below a root; nothing is read yet. */
 export function openIndexTree(image: { bytes: number; root: BlockRef | null }, packs: PackReader): IndexTree {
@@ -31,7 +31,17 @@ export function openIndexTree(image: { bytes: number; root: BlockRef | null }, p
   const plainBytes = nodeCount * refBytes;
   let root: Buffer | undefined = image.root ? undefined : Buffer.alloc(plainBytes);
 
-  const kept = new Map<number, Buffer | undefined>();
+  // In the order of use, the least recent first: a map keeps the order of insertion.
+  const kept = new Map<number, Buffer>();
+
+  function keep(number: number, node: Buffer): void {
+    kept.delete(number);
+    kept.set(number, node);
+    for (const oldest of kept.keys()) {
+      if (kept.size <= maxKeptNodes) break;
+      kept.delete(oldest);
+    }
+  }
 
   async function rootList(signal?: AbortSignal): Promise<Buffer> {
     if (!root && image.root) root = await packs.read({ ref: image.root, plainBytes }, signal);
@@ -40,12 +50,16 @@ export function openIndexTree(image: { bytes: number; root: BlockRef | null }, p
 
   async function nodes(numbers: readonly number[], signal?: AbortSignal): Promise<Map<number, Buffer>> {
     const list = await rootList(signal);
-    const wanted = numbers.flatMap((number) => {
-      const ref = readRef(list, number);
-      return ref ? [{ number, ref, plainBytes: nodeBytes }] : [];
-    });
     const found = new Map<number, Buffer>();
-    await packs.readMany(wanted, ({ number }, plain) => void found.set(number, plain), signal);
+    const wanted: { number: number; ref: BlockRef; plainBytes: number }[] = [];
+    for (const number of numbers) {
+      const [node, ref] = [kept.get(number), readRef(list, number)];
+      if (node) found.set(number, node);
+      else if (ref) wanted.push({ number, ref, plainBytes: nodeBytes });
+    }
+    // Copied: it may be a part of all that was fetched with it.
+    await packs.readMany(wanted, ({ number }, plain) => void found.set(number, Buffer.from(plain)), signal);
+    for (const [number, node] of found) keep(number, node);
     return found;
   }
 
@@ -56,14 +70,7 @@ export function openIndexTree(image: { bytes: number; root: BlockRef | null }, p
     nodes,
     async ref(block, signal) {
       const number = Math.floor(block / nodeEntries);
-      const node = kept.has(number) ? kept.get(number) : (await nodes([number], signal)).get(number);
-      // A map keeps the order of insertion, so the one not used for longest is the first.
-      kept.delete(number);
-      kept.set(number, node);
-      for (const oldest of kept.keys()) {
-        if (kept.size <= maxKeptNodes) break;
-        kept.delete(oldest);
-      }
+      const node = (await nodes([number], signal)).get(number);
       return node && readRef(node, block % nodeEntries);
     },
   };

@@ -265,6 +265,7 @@ test("a sparse file is written, the blocks asked for first, and none is left aft
   expect((await stat(path)).blocks * 512).toBeLessThan(model.blocks.size * blockBytes + 100_000);
   expect(progress.at(-1)).toBe(model.bytes);
   expect(progress).toEqual([...progress].sort((a, b) => a - b));
+  expect(await memory?.storedBlocks()).toEqual([...model.blocks.keys()].sort((a, b) => a - b));
   const asked = [899, 3, ...some, 5];
   const read = new Map<number, Buffer>();
   await memory?.readBlocks(asked, (block, content) => void read.set(block, Buffer.from(content)));
