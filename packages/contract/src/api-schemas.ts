@@ -249,8 +249,8 @@ export const forkWorkspace = z.object({
   count: z
     .number()
     .int()
-    .min(1, "count: at least one fork")
-    .max(limits.forks, `count: at most ${limits.forks} forks at once`)
+    .min(1, { error: ({ input }) => `${input} is too few: at least one fork` })
+    .max(limits.forks, { error: ({ input }) => `${input} is too many: at most ${limits.forks} forks at once` })
     .default(1),
   /** One of the workspace's snapshots; default: as it is now, or as it fell asleep. */
   snapshot: z.string().min(1).max(128).optional(),
