@@ -690,9 +690,11 @@ export class HostService {
   }
 
   async #giveUp(machine: Machine, reason: string): Promise<void> {
-    await machine.live?.kill();
+    const { live } = machine;
+    // From now on it is away for whoever asks for it: its address is nobody's, and what is sent there may go anywhere.
     machine.live = undefined;
     machine.activity = undefined;
+    await live?.kill();
     const why = this.#options.moments.fillOf(machine.record)?.failure?.message ?? reason;
     await this.#change(machine, { state: "dead", slot: null, reason: why });
     this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason: why });
