@@ -3,7 +3,7 @@ import { othersFirst } from "./others-first.ts";
 
 /**
  * Paths of a folder, ready to be looked up by some of their characters. With 100,000 of them an answer takes some
- * milliseconds: most are ruled out by the set of their characters, and a query that goes on where the last one ended
+ * tens of milliseconds: most are ruled out by the set of their characters, and a query that goes on where the last one ended
  * looks only at what that one found.
  */
 export class PathIndex {
