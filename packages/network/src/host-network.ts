@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { unwatchFile, watchFile } from "node:fs";
 import { createServer } from "node:net";
@@ -42,6 +43,9 @@ export interface HostNetworkOptions {
   resolver: string | undefined;
   /** Where what is compiled is kept. */
   cacheDir: string;
+  /** See `SlotPoolOptions`. */
+  authoritySecret?: string | undefined;
+  extraRoots?: readonly string[] | undefined;
   logger: Logger;
 }
 
@@ -93,8 +97,11 @@ async function open(options: HostNetworkOptions, owned: Disposer): Promise<{ ran
   let resolver = await currentResolver();
   const chooseAndInstall = async () => {
     const range = await addressRangeFor({ ...options, wanted: options.addressPool });
-    const { cacheDir } = options;
-    const egress = await openEgressEngine({ namePrefix, range, cacheDir, proxyUid, upstream: () => upstream, logger });
+    const { cacheDir, authoritySecret = randomBytes(32).toString("hex"), extraRoots = [] } = options;
+    const egress = await openEgressEngine({
+      ...{ namePrefix, range, cacheDir, proxyUid, authoritySecret, extraRoots, logger },
+      upstream: () => upstream,
+    });
     owned.add(() => egress[Symbol.asyncDispose]());
     await installHostRules({ namePrefix, range, resolver, egress: egress.ports });
     return { range, egress };

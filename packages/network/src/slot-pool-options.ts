@@ -24,6 +24,13 @@ export interface SlotPoolOptions {
   resolver?: string | undefined;
   /** Where what is compiled is kept. Default: DORMOUSE_CACHE, else /var/cache/dormouse. */
   cacheDir?: string | undefined;
+  /**
+   * What organisations' authorities are made from, which machines trust for the sake of secrets; the same on all hosts of an
+   * installation. Default: another one each time.
+   */
+  authoritySecret?: string | undefined;
+  /** Root certificates, as PEM, that servers which get secrets may have beside those of Node and the host's system. */
+  extraRoots?: readonly string[] | undefined;
   logger: Logger;
 }
 

@@ -28,7 +28,10 @@ export interface SlotPool {
   /** The range in use, in CIDR form. */
   readonly addressPool: string;
   /** What may leave slots. One that nobody has given a policy reaches nothing, and can be reached by the host. */
-  readonly egress: Pick<EgressEngine, "setPolicy" | "clear" | "count" | "test" | "onRefused" | "pids" | "filterFolder">;
+  readonly egress: Pick<
+    EgressEngine,
+    "setPolicy" | "setSecrets" | "certificate" | "clear" | "count" | "test" | "onRefused" | "pids" | "filterFolder"
+  >;
   /** Numbers for people and metrics: `free` can still be prepared, `leftover` waits for adopt or reclaim. */
   counts(): { prepared: number; allocated: number; leftover: number; releasing: number; free: number };
   /**

@@ -1,7 +1,16 @@
+import { createSecureContext, getCACertificates } from "node:tls";
 import { DormouseError, disposer, type Logger } from "@dormouse/base";
 import { formatIpv4, type Ipv4Range, parseIpv4 } from "../ipv4.ts";
-import { type Attempt, type Decision, decide, type EgressPolicy, parsePolicy } from "../policy/policy.ts";
+import {
+  type Attempt,
+  type Decision,
+  decide,
+  type EgressPolicy,
+  type ParsedPolicy,
+  parsePolicy,
+} from "../policy/policy.ts";
 import { normalName } from "../policy/rule.ts";
+import { createAuthority } from "./authority.ts";
 import { createDnsClient } from "./dns-client.ts";
 import { startDnsServer } from "./dns-server.ts";
 import { type EgressCounters, openFilter, type RefusalReason, removeFilters } from "./filter.ts";
@@ -9,6 +18,7 @@ import { kernelPolicyOf } from "./kernel-policy.ts";
 import { type Egress, newEgress, pinAgain, resolveName } from "./names.ts";
 import { openEgressPrograms } from "./native.ts";
 import { startProxy } from "./proxy.ts";
+import { type MachineSecrets, SecretSet } from "./secrets.ts";
 
 /** What a machine tried and was refused. */
 export interface Refusal {
@@ -36,6 +46,14 @@ export interface EgressEngine extends AsyncDisposable {
    * @throws DormouseError `invalid_argument` with what is wrong with the policy; the slot keeps what it has.
    */
   setPolicy(slotIndex: number, policy: EgressPolicy): Promise<void>;
+  /**
+   * From now on these are the secrets of the machine in a slot that has a policy. Connections to hosts for which they were
+   * others before are cut.
+   * @throws DormouseError `invalid_argument` for a host that is none, `failed_precondition` without a policy.
+   */
+  setSecrets(slotIndex: number, secrets: MachineSecrets): Promise<void>;
+  /** What an organisation's machines have to trust for these hosts, as PEM. */
+  certificate(organisation: string, hosts: readonly string[]): string;
   /** Nothing leaves the slot any more. */
   clear(slotIndex: number): Promise<void>;
   /** Clears all slots but these, of which an earlier process may have left policies. */
@@ -77,6 +95,10 @@ export async function openEgressEngine(options: {
   cacheDir: string;
   /** The program that faces machines runs as this user. */
   proxyUid: number;
+  /** What authorities of organisations are made from. */
+  authoritySecret: string;
+  /** Root certificates, as PEM, that servers which get secrets may have beside those of Node and the host's system. */
+  extraRoots: readonly string[];
   upstream: () => { address: string; port: number };
   logger: Logger;
 }): Promise<EgressEngine> {
@@ -143,7 +165,11 @@ export async function openEgressEngine(options: {
     const resolution = await resolve(egress, name);
     return resolution.kind === "answered" && resolution.addresses.includes(address);
   };
+  const authority = createAuthority(options.authoritySecret);
+  const roots = [...getCACertificates("default"), ...getCACertificates("system"), ...options.extraRoots];
   const proxy = await startProxy({
+    contextOf: authority.contextOf,
+    roots: createSecureContext({ ca: [...new Set(roots)] }),
     program: programs.proxy,
     uid: options.proxyUid,
     egressOf,
@@ -164,15 +190,19 @@ export async function openEgressEngine(options: {
     await filter[Symbol.asyncDispose]();
   };
   owned.release();
+  /** What the filter has to know of a slot: its policy, and whether it has secrets. */
+  const enforce = async (slotIndex: number, policy: ParsedPolicy, hasSecrets: boolean): Promise<bigint> => {
+    const { epoch } = await filter.setPolicy(slotIndex, kernelPolicyOf(policy, { hasSecrets }));
+    return epoch;
+  };
 
   return {
     filterFolder: filter.folder,
     ports: { resolver: dns.port, proxy: proxy.port },
     async setPolicy(slotIndex, policy) {
       const parsed = parsePolicy(policy);
-      const kernelPolicy = kernelPolicyOf(parsed);
-      const { epoch } = await filter.setPolicy(slotIndex, kernelPolicy);
       const known = egresses.get(slotIndex);
+      const epoch = await enforce(slotIndex, parsed, (known?.secrets.hosts.length ?? 0) > 0);
       if (!known) {
         egresses.set(slotIndex, newEgress(slotIndex, parsed, epoch));
         return;
@@ -182,6 +212,19 @@ export async function openEgressEngine(options: {
       proxy.reconsider(known);
       await pinAgain(known, filter);
     },
+    async setSecrets(slotIndex, secrets) {
+      const known = egresses.get(slotIndex);
+      if (!known) throw new DormouseError("failed_precondition", `slot ${slotIndex} has no policy yet`);
+      const before = known.secrets;
+      const next = new SecretSet(secrets);
+      // First what decides about requests: a value that was taken back is not sent any more from here on.
+      known.secrets = next;
+      proxy.reconsiderSecrets(known, before);
+      if (before.hosts.length > 0 === next.hosts.length > 0) return;
+      known.epoch = await enforce(slotIndex, known.policy, next.hosts.length > 0);
+      await pinAgain(known, filter);
+    },
+    certificate: authority.certificate,
     async clear(slotIndex) {
       egresses.delete(slotIndex);
       budgets.delete(slotIndex);

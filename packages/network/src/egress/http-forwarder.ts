@@ -1,13 +1,23 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import {
+  type ClientRequest,
+  createServer as createHttpServer,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+  STATUS_CODES,
+} from "node:http";
+import { Agent, request as secureRequest } from "node:https";
 import { createServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { type SecureContext, TLSSocket } from "node:tls";
 import { DormouseError, type Logger } from "@dormouse/base";
 import { formatIpv4 } from "../ipv4.ts";
 import type { Decision } from "../policy/policy.ts";
 import { normalName } from "../policy/rule.ts";
 import type { ProxiedFlow } from "./proxy.ts";
+import type { SecretSet } from "./secrets.ts";
 
 const upstreamTimeoutMs = 300_000;
 const lineTimeoutMs = 5_000;
@@ -23,11 +33,39 @@ const hopHeaders = new Set([
   "upgrade",
 ]);
 
+/** A server that offers HTTP/1.1 and nothing else (RFC 7301 3.1). */
+const http1Alone = Buffer.from("\u0008http/1.1");
+
 /** Passes HTTP on, request by request: each names its host, and a connection may carry many. */
 export interface HttpForwarder extends AsyncDisposable {
   /** Of its socket in the abstract namespace (unix(7)), without the zero at the beginning. */
   readonly path: string;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What the forwarder asks. */
+export interface HttpForwarderOptions {
+  flow: (id: number) => ProxiedFlow | undefined;
+  /** Whether a request of a flow may go to a host. */
+  check: (flow: ProxiedFlow, name: string | undefined) => Promise<Decision>;
+  /** Of the machine that a flow comes from. */
+  secretsOf: (flow: ProxiedFlow) => SecretSet;
+  /** Whether a name leads to where a flow goes. */
+  leadsTo: (flow: ProxiedFlow, name: string) => Promise<boolean>;
+  /** What machines are answered with that trust an organisation's authority. */
+  contextOf: (organisation: string, host: string) => SecureContext;
+  /** What servers are held against. */
+  roots: SecureContext;
+  logger: Logger;
+}
+
+/** A connection of a machine that is read here. */
+interface Connection {
+  flow: ProxiedFlow;
+  /** Of one that is decrypted here: its way on, one connection at a time. */
+  agent: Agent | undefined;
+  /** Requests under way. */
+  active: number;
 }
 
 /** Whether bytes can be the beginning of an HTTP/1 request. */
@@ -37,28 +75,46 @@ export function isHttp(bytes: Buffer): boolean {
 
 /**
  * Starts the forwarder. Requests are read and written anew, so that no server can read anything into them that was not
- * seen here.
- * @param options.check whether a request of a flow may go to a host.
+ * seen here. Flows that are encrypted are decrypted here, and their requests go on encrypted, to a server that proves its name.
  */
-export async function startHttpForwarder(options: {
-  flow: (id: number) => ProxiedFlow | undefined;
-  check: (flow: ProxiedFlow, name: string | undefined) => Promise<Decision>;
-  logger: Logger;
-}): Promise<HttpForwarder> {
+export async function startHttpForwarder(options: HttpForwarderOptions): Promise<HttpForwarder> {
   const { logger } = options;
-  const flows = new WeakMap<Duplex, ProxiedFlow>();
-  const allowed = async (incoming: IncomingMessage): Promise<ProxiedFlow> => {
-    const flow = flows.get(incoming.socket);
-    if (!flow) throw new DormouseError("internal", "a request without a connection");
-    const decision = await options.check(flow, hostOf(incoming, flow.port));
-    if (!decision.isAllowed) throw new DormouseError("permission_denied", decision.reason);
-    return flow;
+  const connections = new WeakMap<Duplex, Connection>();
+  const connectionOf = ({ socket }: IncomingMessage): Connection => {
+    const connection = connections.get(socket);
+    if (!connection) throw new DormouseError("internal", "a request without a connection");
+    return connection;
+  };
+  /** The request as it goes on, once all of it that decides was looked at. */
+  const onward = async (incoming: IncomingMessage, { flow, agent }: Connection, headers: readonly string[]) => {
+    const name = hostOf(incoming, flow.port);
+    if (flow.isEncrypted && (name === undefined || name !== flow.name)) throw new Refusal(421, misdirected(flow));
+    const decision = await options.check(flow, name);
+    if (!decision.isAllowed) throw new Refusal(403, decision.reason);
+    const target = { ...targetOf(flow, incoming), headers: await withSecrets(flow, name, headers) };
+    return agent ? secureRequest({ ...target, agent }) : request(target);
+  };
+  const withSecrets = async (flow: ProxiedFlow, host: string | undefined, headers: readonly string[]) => {
+    const secrets = options.secretsOf(flow);
+    if (host === undefined || secrets.of(host).length === 0) return [...headers];
+    const replaced = secrets.replace(headers, { host, isEncrypted: flow.isEncrypted });
+    // Encrypted, the server proves that it is the one.
+    const goesAstray = !flow.isEncrypted && replaced.some((text, index) => text !== headers[index]);
+    if (goesAstray && !(await options.leadsTo(flow, host)))
+      throw new Refusal(403, `${formatIpv4(flow.address)} is no address of ${host}`);
+    return replaced;
   };
   const http = createHttpServer({ requireHostHeader: true, keepAliveTimeout: 60_000, requestTimeout: 0 });
   http.on("request", async (incoming: IncomingMessage, response: ServerResponse) => {
     try {
-      const flow = await allowed(incoming);
-      const outgoing = request(targetOf(flow, incoming));
+      const connection = connectionOf(incoming);
+      const outgoing = await onward(incoming, connection, ofRequest(incoming));
+      connection.active++;
+      response.on("close", () => {
+        connection.active--;
+        if (!response.writableFinished) outgoing.destroy();
+      });
+      followUpstream(outgoing, incoming, connection);
       // 100-continue is the server's to say.
       outgoing.on("continue", () => response.writeContinue());
       outgoing.on("response", (answer) => {
@@ -66,25 +122,33 @@ export async function startHttpForwarder(options: {
         answer.pipe(response);
         answer.on("error", () => response.destroy());
       });
-      outgoing.on("error", () =>
-        response.headersSent ? response.destroy() : sayRefused(response, 502, "the server does not answer"),
-      );
-      response.on("close", () => outgoing.destroy());
+      outgoing.on("error", (error: NodeJS.ErrnoException) => {
+        if (response.headersSent) response.destroy();
+        // A connection that its server closed at this moment: the client knows that from servers, and tries again.
+        else if (outgoing.reusedSocket && connection.active === 1) incoming.socket.destroy();
+        else sayRefused(response, new Refusal(502, problemOf(error)), connection.flow);
+      });
       incoming.pipe(outgoing);
     } catch (error) {
-      const { message, code } = DormouseError.from(error);
-      sayRefused(response, code === "permission_denied" ? 403 : 502, message);
+      sayRefused(response, Refusal.from(error), connections.get(incoming.socket)?.flow);
     }
   });
   http.on("checkContinue", (incoming, response) => http.emit("request", incoming, response));
   http.on("upgrade", async (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on("error", () => socket.destroy());
     try {
-      const flow = await allowed(incoming);
-      const outgoing = request({ ...targetOf(flow, incoming), headers: withUpgrade(incoming) });
-      outgoing.on("error", () => socket.destroy());
-      outgoing.on("response", () => socket.destroy());
+      const connection = connectionOf(incoming);
+      const outgoing = await onward(incoming, connection, withUpgrade(incoming));
+      socket.on("close", () => outgoing.destroy());
+      outgoing.on("error", (error: NodeJS.ErrnoException) =>
+        socket.end(rawRefusal(new Refusal(502, problemOf(error)), connection.flow)),
+      );
+      outgoing.on("response", (answer) => {
+        socket.write(rawHead(answer, ["Connection: close"]));
+        answer.pipe(socket);
+      });
       outgoing.on("upgrade", (answer, upstream, first) => {
+        // As it was said, hop by hop: this is the hop.
         const lines = pairs(answer.rawHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
         socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join("")}\r\n`);
         socket.write(first);
@@ -96,15 +160,32 @@ export async function startHttpForwarder(options: {
       });
       outgoing.end();
     } catch (error) {
-      const { message } = DormouseError.from(error);
-      socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${refusal(message)}`);
+      socket.end(rawRefusal(Refusal.from(error), connections.get(incoming.socket)?.flow));
     }
   });
   http.on("connect", (_incoming, socket: Duplex) => socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"));
-  http.on("clientError", (_error, socket: Duplex) => {
-    if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+  http.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
+    const status = error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+    if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
   });
 
+  const take = (socket: Socket, flow: ProxiedFlow) => {
+    if (!flow.isEncrypted) {
+      connections.set(socket, { flow, agent: undefined, active: 0 });
+      return void http.emit("connection", socket);
+    }
+    const { name: servername = "" } = flow;
+    const secureContext = options.contextOf(options.secretsOf(flow).organisation, servername);
+    const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: http1Alone });
+    const towards = { servername, secureContext: options.roots, ALPNProtocols: http1Alone };
+    const agent = new Agent({ ...towards, keepAlive: true, maxSockets: 1 });
+    socket.on("close", () => {
+      secure.destroy();
+      agent.destroy();
+    });
+    connections.set(secure, { flow, agent, active: 0 });
+    http.emit("connection", secure);
+  };
   const path = `dormouse-egress-${randomBytes(16).toString("hex")}`;
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -114,8 +195,12 @@ export async function startHttpForwarder(options: {
     readLine(socket, (line) => {
       const flow = options.flow(Number(line));
       if (!flow) return void socket.destroy();
-      flows.set(socket, flow);
-      http.emit("connection", socket);
+      try {
+        take(socket, flow);
+      } catch (error) {
+        logger.warn("a connection could not be decrypted", { error });
+        socket.destroy();
+      }
     });
   });
   server.on("error", (error) => logger.warn("the policy's HTTP forwarder failed", { error }));
@@ -128,6 +213,43 @@ export async function startHttpForwarder(options: {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** What a request is answered with in its server's place. */
+class Refusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, reason: string) {
+    super(reason);
+    this.status = status;
+  }
+
+  static from(error: unknown): Refusal {
+    if (error instanceof Refusal) return error;
+    const { code, message } = DormouseError.from(error);
+    return new Refusal(code === "permission_denied" ? 403 : 502, message);
+  }
+}
+
+/** A server that ends a connection on which nothing is asked ends the machine's too. */
+function followUpstream(outgoing: ClientRequest, { socket }: IncomingMessage, connection: Connection): void {
+  if (!connection.agent) return;
+  outgoing.once("socket", (upstream) => {
+    if (outgoing.reusedSocket) return;
+    upstream.once("close", () => {
+      if (connection.active === 0) socket.end();
+    });
+  });
+}
+
+function misdirected({ name }: ProxiedFlow): string {
+  return `this connection is to ${name} alone: the request must name that host, and begin with a path`;
+}
+
+/** Without what an error may repeat of a request. */
+function problemOf({ code = "" }: NodeJS.ErrnoException): string {
+  const isOfCertificate = /CERT|ISSUER|SIGNATURE|ALTNAME/.test(code);
+  return isOfCertificate ? `the server's certificate is not to be trusted (${code})` : "the server does not answer";
 }
 
 /**
@@ -144,14 +266,11 @@ function hostOf(incoming: IncomingMessage, port: number): string | undefined {
 }
 
 function targetOf({ address, port }: ProxiedFlow, incoming: IncomingMessage) {
-  // Said again, or a body without a length would go on unframed, to be read as the next request.
-  const framing = incoming.headers["transfer-encoding"] === undefined ? [] : ["Transfer-Encoding", "chunked"];
   return {
     host: formatIpv4(address),
     port,
     method: incoming.method ?? "GET",
     path: incoming.url ?? "/",
-    headers: [...passedOn(incoming.rawHeaders), ...framing],
     setHost: false,
     agent: false as const,
     timeout: upstreamTimeoutMs,
@@ -167,6 +286,12 @@ function passedOn(rawHeaders: readonly string[]): string[] {
   return all.filter(([name]) => !hopHeaders.has(name.toLowerCase()) && !named.includes(name.toLowerCase())).flat();
 }
 
+function ofRequest({ rawHeaders, headers }: IncomingMessage): string[] {
+  // Said again, or a body without a length would go on unframed, to be read as the next request.
+  const framing = headers["transfer-encoding"] === undefined ? [] : ["Transfer-Encoding", "chunked"];
+  return [...passedOn(rawHeaders), ...framing];
+}
+
 function withUpgrade(incoming: IncomingMessage): string[] {
   return [...passedOn(incoming.rawHeaders), "Connection", "Upgrade", "Upgrade", incoming.headers.upgrade ?? ""];
 }
@@ -178,13 +303,29 @@ function pairs(rawHeaders: readonly string[]): [string, string][] {
   return found;
 }
 
-function sayRefused(response: ServerResponse, status: number, reason: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", connection: "close" });
-  response.end(refusal(reason));
+/** The head of an answer that ends with its connection. */
+function rawHead(answer: IncomingMessage, more: readonly string[]): string {
+  const lines = [...pairs(passedOn(answer.rawHeaders)).map(([name, value]) => `${name}: ${value}`), ...more];
+  return `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n${lines.join("\r\n")}\r\n\r\n`;
 }
 
-function refusal(reason: string): string {
-  return `Dormouse did not let this request out of the workspace: ${reason}.\n`;
+function sayRefused(response: ServerResponse, refusal: Refusal, flow: ProxiedFlow | undefined): void {
+  const { type, text } = bodyOf(refusal, flow);
+  response.writeHead(refusal.status, { "content-type": type, connection: "close" });
+  response.end(text);
+}
+
+function rawRefusal(refusal: Refusal, flow: ProxiedFlow | undefined): string {
+  const { type, text } = bodyOf(refusal, flow);
+  const head = `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ""}\r\nContent-Type: ${type}\r\n`;
+  return `${head}Connection: close\r\n\r\n${text}`;
+}
+
+/** For programs where they spoke to an API, else for people. */
+function bodyOf({ message }: Refusal, flow: ProxiedFlow | undefined): { type: string; text: string } {
+  const text = `Dormouse did not let this request out of the workspace: ${message}.`;
+  if (!flow?.isEncrypted) return { type: "text/plain; charset=utf-8", text: `${text}\n` };
+  return { type: "application/json", text: `${JSON.stringify({ error: { message: text } })}\n` };
 }
 
 /** Reads up to the first line's end and gives back what comes after it. */

@@ -105,3 +105,18 @@ test("an address is pinned for what its name's rules do not check in the connect
     1,
   );
 });
+
+test("with secrets the proxy looks at names also where addresses alone are let through", () => {
+  const open = policyOf({ mode: "open" });
+  expect(kernelPolicyOf(open)).toMatchObject({ asksForNames: false, proxiesFirst: false, proxied: [] });
+  const web = [
+    { low: 80, high: 80 },
+    { low: 443, high: 443 },
+  ];
+  expect(kernelPolicyOf(open, { hasSecrets: true })).toMatchObject({
+    ...{ isOpen: true, asksForNames: true, proxiesFirst: true, proxied: web },
+  });
+  const ranges = policyOf({ allow: ["10.0.0.0/8", "a.test:8443"] });
+  expect(kernelPolicyOf(ranges, { hasSecrets: true })).toMatchObject({ isOpen: false, proxiesFirst: true });
+  expect(kernelPolicyOf(ranges, { hasSecrets: true }).proxied).toEqual([...web, { low: 8443, high: 8443 }]);
+});

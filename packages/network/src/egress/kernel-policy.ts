@@ -30,18 +30,22 @@ const protocolNumbers: Record<RuleProtocol, number> = { any: 0, icmp: 1, tcp: 6,
 
 /**
  * What the filter needs of a policy.
+ * @param options.hasSecrets whether names have to be seen also where addresses alone are let through.
  * @throws DormouseError `invalid_argument` naming a range with more rules than it holds.
  */
-export function kernelPolicyOf(policy: ParsedPolicy): KernelPolicy {
+export function kernelPolicyOf(policy: ParsedPolicy, { hasSecrets = false } = {}): KernelPolicy {
   const isOpen = policy.mode === "open";
-  const deniesNames = policy.deny.hasNames;
+  const looksAtNames = policy.deny.hasNames || hasSecrets;
   const usual = [80, 443].map((port) => ({ low: port, high: port }));
   const ofRules = policy.allow.rules.filter(({ target, protocol }) => target.kind !== "range" && protocol === "web");
-  const proxied = mergePorts([...(deniesNames ? usual : []), ...(isOpen ? [] : ofRules.flatMap(({ ports }) => ports))]);
+  const proxied = mergePorts([
+    ...(looksAtNames ? usual : []),
+    ...(isOpen ? [] : ofRules.flatMap(({ ports }) => ports)),
+  ]);
   return {
     isOpen,
-    asksForNames: !isOpen || deniesNames,
-    proxiesFirst: deniesNames,
+    asksForNames: !isOpen || looksAtNames,
+    proxiesFirst: looksAtNames,
     proxied,
     ranges: distinctRanges(policy).map((range) => ({ range, rules: rulesOf(policy, range) })),
   };

@@ -6,6 +6,7 @@ import type { DnsClient } from "./dns-client.ts";
 import type { Filter } from "./filter.ts";
 import { maxPortRules, pinnedRules } from "./kernel-policy.ts";
 import { ResolvedNames } from "./resolved-names.ts";
+import { SecretSet } from "./secrets.ts";
 
 const maxChain = 16;
 
@@ -16,6 +17,7 @@ export interface Egress {
   /** Of the policy, as the filter knows it. */
   epoch: bigint;
   readonly names: ResolvedNames;
+  secrets: SecretSet;
 }
 
 /** What is answered to a question for a name's addresses. */
@@ -25,7 +27,7 @@ export type Resolution =
 
 /** Makes the state of a machine whose policy was just set. */
 export function newEgress(slotIndex: number, policy: ParsedPolicy, epoch: bigint): Egress {
-  return { slotIndex, policy, epoch, names: new ResolvedNames() };
+  return { slotIndex, policy, epoch, names: new ResolvedNames(), secrets: SecretSet.none };
 }
 
 /**

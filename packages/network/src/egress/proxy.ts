@@ -4,8 +4,9 @@ import { type Attempt, decide } from "../policy/policy.ts";
 import { normalName } from "../policy/rule.ts";
 import { isTls, readClientHello } from "./client-hello.ts";
 import { type Frame, startFramedProcess } from "./frames.ts";
-import { isHttp, startHttpForwarder } from "./http-forwarder.ts";
+import { type HttpForwarderOptions, isHttp, startHttpForwarder } from "./http-forwarder.ts";
 import type { Egress } from "./names.ts";
+import { SecretSet } from "./secrets.ts";
 
 /** As in `native/egress-proxy.c`. */
 const commands = { connect: 1, connectLocal: 2, refuse: 3 } as const;
@@ -30,6 +31,8 @@ export interface ProxiedFlow {
   port: number;
   /** The name in it, once it is known. */
   name: string | undefined;
+  /** It is TLS that is decrypted here, for the sake of secrets. */
+  isEncrypted: boolean;
   isDecided: boolean;
   head: Buffer;
 }
@@ -47,6 +50,9 @@ export interface ProxyOptions {
     egress: Egress,
     refused: { name: string | undefined; address: number; port: number; reason: string },
   ) => void;
+  /** See {@link HttpForwarderOptions}. */
+  contextOf: HttpForwarderOptions["contextOf"];
+  roots: HttpForwarderOptions["roots"];
   logger: Logger;
 }
 
@@ -56,6 +62,8 @@ export interface Proxy extends AsyncDisposable {
   readonly pid: number | undefined;
   /** Ends connections that the machine's policy, another one now, does not allow any more. */
   reconsider(egress: Egress): void;
+  /** Ends connections of a machine to hosts for which its secrets are others now than before. */
+  reconsiderSecrets(egress: Egress, before: SecretSet): void;
   /** Ends the connections of a machine that is gone. */
   drop(from: string): void;
   [Symbol.asyncDispose](): Promise<void>;
@@ -88,6 +96,13 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
       else onRefused(egress, { name, address: flow.address, port: flow.port, reason: decision.reason });
       return decision;
     },
+    secretsOf: (flow) => egressOf(flow.from)?.secrets ?? SecretSet.none,
+    async leadsTo(flow, name) {
+      const egress = egressOf(flow.from);
+      return egress !== undefined && (await options.leadsTo(egress, name, flow.address));
+    },
+    contextOf: options.contextOf,
+    roots: options.roots,
     logger,
   });
 
@@ -116,7 +131,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     if (!decision.isAllowed) {
       return refuse(flow, found.name === undefined ? found.problem : decision.reason, hello && accessDenied);
     }
-    send(commands.connect, flow.id, target(flow));
+    if (found.name === undefined || egress.secrets.of(found.name).length === 0) {
+      return send(commands.connect, flow.id, target(flow));
+    }
+    flow.name = found.name;
+    flow.isEncrypted = true;
+    send(commands.connectLocal, flow.id, localTarget(http.path, flow.id));
   };
   const onFrame = ({ kind, id, payload }: Frame) => {
     if (kind === events.listening) port = payload.readUInt16LE(0);
@@ -144,6 +164,13 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     },
     get pid() {
       return program.pid;
+    },
+    reconsiderSecrets(egress, before) {
+      for (const flow of flows.values()) {
+        const name = flow.name === undefined ? undefined : normalName(flow.name);
+        if (name === undefined || egressOf(flow.from) !== egress) continue;
+        if (before.stateOf(name) !== egress.secrets.stateOf(name)) send(commands.refuse, flow.id);
+      }
     },
     drop(from) {
       for (const flow of flows.values()) if (flow.from === from) send(commands.refuse, flow.id);
@@ -195,6 +222,7 @@ function openedFlow(id: number, payload: Buffer): ProxiedFlow {
     address: payload.readUInt32BE(4),
     port: payload.readUInt16LE(10),
     name: undefined,
+    isEncrypted: false,
     isDecided: false,
     head: payload.subarray(openedBytes),
   };
