@@ -6,6 +6,7 @@ import { execResult } from "./guest-schemas.ts";
 import { hostCapacity } from "./host-schemas.ts";
 import * as o from "./organisation-schemas.ts";
 import * as p from "./ports.ts";
+import * as secret from "./secret-schemas.ts";
 
 const ref = z.object({ workspace: s.workspaceRef });
 const empty = z.object({});
@@ -652,6 +653,42 @@ const organisations = {
     .output(z.object({ people: z.array(o.memberUsage) })),
 };
 
+const secretRef = orgRef.extend({ name: secret.secretName });
+
+const secrets = {
+  list: oc
+    .route({
+      method: "GET",
+      path: "/organisations/{organisation}/secrets",
+      summary: "Secrets of an organisation, without their values",
+      description:
+        "Your own are those of `personal`. A workspace has those of its organisation, and over them its owner's.",
+      tags: ["Secrets"],
+    })
+    .input(orgRef)
+    .output(z.object({ secrets: z.array(secret.secretInfo) })),
+  set: oc
+    .route({
+      method: "PUT",
+      path: "/organisations/{organisation}/secrets/{name}",
+      summary: "Set a secret: machines get a placeholder, which is replaced on the way to its hosts alone",
+      description:
+        "An organisation's are for its owners and admins to set. Nobody reads the value again. It holds at once for running workspaces; a new name's variable is there for programs started from then on.",
+      tags: ["Secrets"],
+    })
+    .input(secretRef.extend(secret.setSecret.shape))
+    .output(secret.secretInfo),
+  remove: oc
+    .route({
+      method: "DELETE",
+      path: "/organisations/{organisation}/secrets/{name}",
+      summary: "Remove a secret; what was authenticated with it is cut at once",
+      tags: ["Secrets"],
+    })
+    .input(secretRef)
+    .output(empty),
+};
+
 const hosts = {
   capacity: oc
     .route({ method: "GET", path: "/capacity", summary: "What the host holds and what is free", tags: ["Hosts"] })
@@ -677,6 +714,7 @@ export const apiContract = {
   templates,
   prebuilds,
   egress,
+  secrets,
   organisations,
   apiKeys,
   me,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { closedEgress, egressPolicy } from "./egress-schemas.ts";
 import { base64, environment, guestPath, userName } from "./guest-schemas.ts";
+import { machineSecrets } from "./secret-schemas.ts";
 
 export const resources = z.object({
   vcpus: z.number().int().min(1).max(64).default(1),
@@ -106,6 +107,8 @@ export const createMachine = z.object({
   isKept: z.boolean().default(true),
   /** What may leave it. */
   egress: egressPolicy.default(closedEgress),
+  /** Whose placeholders are in `env`. */
+  secrets: machineSecrets.default([]),
 });
 
 /** One line of a long step, and how far it is. */

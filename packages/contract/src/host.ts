@@ -3,6 +3,7 @@ import { z } from "zod";
 import * as e from "./egress-schemas.ts";
 import { guestPath } from "./guest-schemas.ts";
 import * as s from "./host-schemas.ts";
+import { machineSecrets } from "./secret-schemas.ts";
 
 const empty = z.object({});
 const machineFile = z.object({ workspaceId: z.string(), path: guestPath });
@@ -38,6 +39,8 @@ export const hostContract = {
           organisationId: s.organisationId.optional(),
           /** What may leave it from now on; default: as before. */
           egress: e.egressPolicy.optional(),
+          /** Whose placeholders are in `env`; default: none. */
+          secrets: machineSecrets.default([]),
         }),
       )
       .output(s.machineInfo),
@@ -71,6 +74,15 @@ export const hostContract = {
     test: oc.input(e.egressAttempt.extend({ workspaceId: z.string() })).output(e.egressDecision),
     /** What is refused from now on, of all machines: each place once in a while. */
     watch: oc.input(empty).output(eventIterator(z.object({ workspaceId: z.string(), refusal: e.egressRefusal }))),
+  },
+  secrets: {
+    /**
+     * From now on these are the secrets of the workspace's machine. Connections to hosts for which they were others are cut
+     * before this answers; programs that are started from then on find `env`.
+     */
+    set: oc
+      .input(z.object({ workspaceId: z.string(), secrets: machineSecrets, env: s.createMachine.shape.env }))
+      .output(empty),
   },
   snapshots: {
     /** Those of a workspace that are kept, newest first. */

@@ -14,3 +14,4 @@ export { limits } from "./limits.ts";
 export * from "./organisation-schemas.ts";
 export { checkOrigin, type OriginHeaders } from "./origin.ts";
 export * from "./ports.ts";
+export * from "./secret-schemas.ts";

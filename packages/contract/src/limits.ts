@@ -60,6 +60,13 @@ export const limits = {
   egressRuleLength: 300,
   /** Of one list of one layer; a host takes a few thousand in all. */
   egressRules: 2000,
+  /** Of one organisation; each that a machine has is looked for in its requests. */
+  secrets: 100,
+  secretNameLength: 128,
+  /** A header of more is refused by many servers. */
+  secretValueBytes: 8 * 1024,
+  secretHosts: 20,
+  secretRepositories: 100,
   /** As a workspace's. */
   organisationNameLength: 63,
   /** That one person is an owner of: whoever wants more has found another use for them. */

@@ -44,6 +44,10 @@ import { createRefReader } from "./prebuilds/refs.ts";
 import { startPrebuilding } from "./prebuilds/runner.ts";
 import { prebuildService } from "./prebuilds/service.ts";
 import { prebuildStore } from "./prebuilds/store.ts";
+import { workspaceSecrets } from "./secrets/of-workspace.ts";
+import { createSeal } from "./secrets/seal.ts";
+import { secretService } from "./secrets/service.ts";
+import { secretStore } from "./secrets/store.ts";
 import { templateBaker } from "./templates/bake.ts";
 import { templateCatalogue } from "./templates/catalogue.ts";
 import { templateStore } from "./templates/store.ts";
@@ -111,8 +115,11 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const logs = createSetUpLogs(join(config.dataDir, "set-up-logs"), log);
   const layers = egressStore(db);
   const policies = egressPolicies(layers, config.egressMode);
+  const secretRows = secretStore(db);
+  const seal = createSeal(await secretFile(join(config.dataDir, "secrets-key")));
+  const ofWorkspace = workspaceSecrets({ store: secretRows, organisations: organisationRows, seal, log });
   const definitions = createDefinitions({
-    ...{ host, store: builds, builder, carrier, logs, policies },
+    ...{ host, store: builds, builder, carrier, logs, policies, secrets: ofWorkspace },
     imageBuilder: createImageBuilder({ ...own, carrier, timeoutMs: buildTimeoutSeconds * 1000 }),
     hookTimeoutMs: hookTimeoutSeconds * 1000,
     defaultNamespace: featureNamespace,
@@ -125,6 +132,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     definitions,
     templates: bakedTemplates,
     policies,
+    secrets: ofWorkspace,
     host,
     changes,
     view,
@@ -156,6 +164,18 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
     ...{ store: layers, policies, workspaces: store, organisations: organisationRows, host },
     ...{ administratorId: administrator.id, log },
   });
+  const secrets = secretService({
+    ...{
+      store: secretRows,
+      ofWorkspace,
+      seal,
+      policies,
+      workspaces: store,
+      organisations: organisationRows,
+      host,
+      log,
+    },
+  });
   const organisations = organisationService({
     ...{ store: organisationRows, quota, publicUrl, administratorId: administrator.id, log },
     usage: organisationUsage(db, { store, sightings }),
@@ -170,7 +190,7 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const capacity = () => remote(host.calls.capacity({}, { signal: AbortSignal.timeout(10_000) }));
   const api = createApiServer({
     router: apiRouter({
-      ...{ workspaces, ports, templates, baker, prebuilds, egress, organisations },
+      ...{ workspaces, ports, templates, baker, prebuilds, egress, secrets, organisations },
       ...{ apiKeys, people, personalSetups, quota, capacity },
     }),
     auth,
@@ -225,7 +245,11 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   resources.add(() => {
     prebuildingEnded = prebuilding.stop();
   });
-  resources.add(watchEgress({ host, egress, changes, log }));
+  const applyAll = async () => {
+    await egress.applyAll();
+    await secrets.applyAll();
+  };
+  resources.add(watchEgress({ host, egress: { applyAll }, changes, log }));
   const internalUrl = await listen(internal, config.internalListen);
   resources.add(() => close(internal));
   const url = await listen(api, config.listen);

@@ -74,7 +74,9 @@ export const hostConfig = z.object({
     .prefault({}),
   /** Images, features and templates of images that nobody has used for so long are removed; 0: none are. */
   unusedForMs: unusedForMs.default(defaultUnusedForMs),
-  /** What agents' tokens are made with; the same on all hosts of an installation. */
+  /** File of root certificates, PEM, that servers which get secrets may have beside the usual ones. */
+  extraRootsFile: z.string().startsWith("/").optional(),
+  /** What agents' tokens and organisations' authorities are made with; the same on all hosts of an installation. */
   agentSecret: z.string().min(32),
   /** Virtual CPUs that may be promised for each core; idle machines use none. */
   vcpusPerCore: z.number().positive().max(64).default(16),

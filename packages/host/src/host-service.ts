@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { DormouseError, KeyedLock, type Logger, type Progress } from "@dormouse/base";
 import type {
   EgressAttempt,
@@ -10,6 +11,7 @@ import type {
   HostProgress,
   ImageInfo,
   MachineInfo,
+  MachineSecret,
   Resources,
   SnapshotInfo,
   SnapshotRef,
@@ -31,6 +33,7 @@ import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import type { Moments } from "./moments.ts";
 import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
+import { environmentOf, hostsOf, secretsOf, setTrust, withoutValues } from "./secrets.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
 import { encodeTouched } from "./touched.ts";
@@ -87,6 +90,8 @@ export interface CreateMachine {
   isKept?: boolean | undefined;
   /** What may leave it. */
   egress: EgressPolicy;
+  /** Whose placeholders are in `env`. */
+  secrets?: readonly MachineSecret[] | undefined;
 }
 
 /** An image and a file of a workspace's machine. */
@@ -223,8 +228,10 @@ export class HostService {
    * @throws DormouseError `unavailable` when the workspace has no running machine here.
    */
   async run(workspaceId: string, options: RunOptions, signal?: AbortSignal): Promise<ExecResult> {
-    const { env, folder, user = undefined } = this.#find(workspaceId).record;
-    return await runCommand(this.guestAddress(workspaceId), { env, folder, user }, options, signal);
+    const { record } = this.#find(workspaceId);
+    const { folder, user = undefined } = record;
+    const defaults = { env: environmentOf(record), folder, user };
+    return await runCommand(this.guestAddress(workspaceId), defaults, options, signal);
   }
 
   /**
@@ -273,6 +280,8 @@ export class HostService {
       const machine = warm ?? newMachine(template, input.resources);
       try {
         const { workspaceId, organisationId, generation, hostname, env, folder, user, isKept = true, egress } = input;
+        const { secrets = [] } = input;
+        machine.secrets = secrets;
         Object.assign(machine.record, {
           workspaceId,
           organisationId,
@@ -283,6 +292,8 @@ export class HostService {
           user,
           isKept,
           egress,
+          secrets: withoutValues(secrets),
+          trusts: null,
           template: input.template,
           state: "starting",
           booted: !usesTemplate && !snapshot,
@@ -340,6 +351,7 @@ export class HostService {
       snapshotId?: string | undefined;
       organisationId?: string | undefined;
       egress?: EgressPolicy | undefined;
+      secrets?: readonly MachineSecret[] | undefined;
     },
   ): Promise<MachineInfo> {
     return this.#interrupting(ref.workspaceId, async () => {
@@ -350,6 +362,7 @@ export class HostService {
       const { snapshotId, organisationId = record.organisationId } = ref;
       const isDone = record.state === "running" && record.generation === ref.generation;
       if (ref.egress) await this.#applyEgress(machine, ref.egress);
+      if (ref.secrets) await this.#applySecrets(machine, { secrets: ref.secrets, env: ref.env });
       if (snapshotId === undefined || isDone) {
         return record.state === "running" ? toInfo(machine) : await this.#bringBack(machine, ref);
       }
@@ -369,6 +382,28 @@ export class HostService {
    */
   async setEgress(workspaceId: string, policy: EgressPolicy): Promise<void> {
     await this.#applyEgress(this.#find(workspaceId), policy);
+  }
+
+  /**
+   * The secrets of a workspace's machine from now on; it need not run. What decides about its requests is changed at once, not
+   * in turn with what else is asked; programs that are started afterwards find the environment.
+   * @throws DormouseError `not_found`.
+   */
+  async setSecrets(
+    workspaceId: string,
+    next: { secrets: readonly MachineSecret[]; env: Record<string, string> },
+  ): Promise<void> {
+    const machine = this.#find(workspaceId);
+    const { env, trusts } = machine.record;
+    await this.#applySecrets(machine, next);
+    const isSame = isDeepStrictEqual([env, trusts ?? []], [next.env, hostsOf(machine.record)]);
+    if (isSame) return;
+    await this.#lock.run(workspaceId, async () => {
+      const { live, record } = machine;
+      if (!live || record.state !== "running") return;
+      await this.#bringTrust(machine, live);
+      await this.#waker.renew(machine);
+    });
   }
 
   /** What was refused to a workspace's machine lately, and what went through its network. */
@@ -490,6 +525,31 @@ export class HostService {
     await this.#change(machine, { egress });
   }
 
+  async #applySecrets(
+    machine: Machine,
+    { secrets, env }: { secrets: readonly MachineSecret[]; env: Record<string, string> },
+  ): Promise<void> {
+    machine.secrets = secrets;
+    const record = { ...machine.record, secrets: withoutValues(secrets) };
+    await machine.live?.setSecrets(secretsOf(record, secrets));
+    await this.#change(machine, { secrets: record.secrets, env });
+  }
+
+  /** Its drive has it trust its organisation's authority for the hosts of its secrets, and nothing when it has none. */
+  async #bringTrust(machine: Machine, live: LiveMachine): Promise<void> {
+    const { record } = machine;
+    const hosts = hostsOf(record);
+    if (isDeepStrictEqual(hosts, record.trusts ?? [])) return;
+    const certificate = hosts.length > 0 ? live.authority(record.organisationId ?? "", hosts) : undefined;
+    try {
+      await setTrust(addressOf(machine), certificate);
+      await this.#change(machine, { trusts: certificate ? hosts : null });
+    } catch (error) {
+      // Connections to these hosts fail in the machine; nothing else does.
+      this.#options.log.warn("a machine does not trust its authority", { workspaceId: record.workspaceId, error });
+    }
+  }
+
   #workspaceIn(slotIndex: number): string | undefined {
     for (const { live, record } of this.#machines.values()) {
       if (live?.slotIndex === slotIndex) return record.workspaceId ?? undefined;
@@ -596,7 +656,9 @@ export class HostService {
     const startedMs = performance.now();
     const { generation, env, organisationId = record.organisationId } = next;
     const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
-    await this.#change(machine, { state: "waking", generation, env, organisationId, reason: null });
+    // What a snapshot's drive has it trust is not known here.
+    const trusts = snapshot ? null : record.trusts;
+    await this.#change(machine, { state: "waking", generation, env, organisationId, trusts, reason: null });
     try {
       if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
       else if (record.start) await this.#waker.fromMoment(machine);
@@ -640,7 +702,11 @@ export class HostService {
     if (!live) throw new DormouseError("internal", "a machine without a process cannot be identified");
     record.slot = live.slotIndex;
     const beforeMs = performance.now();
+    if (record.secrets.length > 0) await live.setSecrets(secretsOf(record, machine.secrets));
     await this.#waker.identify(machine);
+    const { trusts } = record;
+    await this.#bringTrust(machine, live);
+    if (record.trusts !== trusts) await this.#waker.renew(machine);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
     await this.#change(machine, { state: "running", startedMs: Date.now(), touched: null });

@@ -1,5 +1,6 @@
 import type { BlockSet, Capture, CaptureOptions } from "@dormouse/compute";
 import type { EgressPolicy } from "@dormouse/contract";
+import type { AuthorityCertificate, MachineSecrets } from "@dormouse/network";
 import type { GuestConnections } from "./guest-address.ts";
 import type { MachineRecord } from "./machine-record.ts";
 
@@ -13,6 +14,10 @@ export interface LiveMachine {
   pause(): Promise<void>;
   /** What may leave it from now on; see `EgressEngine.setPolicy` of network. */
   setEgress(policy: EgressPolicy): Promise<void>;
+  /** Its secrets from now on; see `EgressEngine.setSecrets` of network. */
+  setSecrets(secrets: MachineSecrets): Promise<void>;
+  /** What it has to trust for these hosts. */
+  authority(organisation: string, hosts: readonly string[]): AuthorityCertificate;
   resume(): Promise<void>;
   /** Memory, devices and drive of one instant, see `Machine.capture` of compute. */
   capture(options: Omit<CaptureOptions, "folder">): Promise<Capture>;

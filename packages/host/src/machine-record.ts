@@ -7,9 +7,11 @@ import {
   closedEgress,
   egressPolicy,
   environment,
+  machineSecret,
   machineState,
   organisationId,
   resources,
+  secretHost,
   snapshotRef,
   userName,
 } from "@dormouse/contract";
@@ -87,6 +89,13 @@ export const machineRecord = z.object({
   env: environment,
   /** Whether it is kept every so often. */
   isKept: z.boolean().default(true),
+  /**
+   * Secrets whose placeholders are in `env`. Their values are never written: after a restart of the daemon what needs them is
+   * refused until control has told them again.
+   */
+  secrets: z.array(machineSecret.omit({ value: true })).default([]),
+  /** The hosts for which its drive has it trust its organisation's authority; null: it does not. */
+  trusts: z.array(secretHost).nullable().default(null),
   /** What may leave it. Where it is not said, as in records of earlier versions, nothing does until control says so. */
   egress: egressPolicy.default(closedEgress),
 });

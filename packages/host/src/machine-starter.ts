@@ -17,6 +17,7 @@ import type { Slot, SlotPool } from "@dormouse/network";
 import { agentPort, openConnections } from "./guest-address.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
+import { secretsOf } from "./secrets.ts";
 import type { TemplateFolder } from "./template-folder.ts";
 
 export interface StarterOptions {
@@ -89,6 +90,8 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
       isolation: vmm.capabilities.isolation,
       died,
       setEgress: (policy) => slots.egress.setPolicy(slot.index, policy),
+      setSecrets: (secrets) => slots.egress.setSecrets(slot.index, secrets),
+      authority: slots.egress.certificate,
       pause: async () => {
         await machine.pause();
         lane.pause();
@@ -189,6 +192,8 @@ export function createMachineStarter(options: StarterOptions): MachineStarter {
         const machine = await vmm.adopt(record.machineId);
         const slot = await slots.adopt(record.slot);
         await slots.egress.setPolicy(slot.index, record.egress);
+        // Their values are control's to tell again.
+        await slots.egress.setSecrets(slot.index, secretsOf(record, undefined));
         const paused = (await machine.status()) === "paused";
         return toLive(record, machine, { lane: lanes.reserve(record.resources, { paused }), slot });
       } catch (error) {

@@ -1,6 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { createId, DormouseError } from "@dormouse/base";
-import { closedEgress, type MachineInfo, type Resources, type TemplateInfo } from "@dormouse/contract";
+import {
+  closedEgress,
+  type MachineInfo,
+  type MachineSecret,
+  type Resources,
+  type TemplateInfo,
+} from "@dormouse/contract";
 import type { Activity } from "./activity.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { LiveMachine } from "./live-machine.ts";
@@ -12,6 +18,8 @@ export interface Machine {
   record: MachineRecord;
   live?: LiveMachine;
   activity?: Activity;
+  /** Its secrets with their values; undefined: control has not told them since the daemon began. */
+  secrets?: readonly MachineSecret[];
   /** When the last snapshot of the running machine was tried. */
   triedMs: number;
   /** Ends the snapshot that is being taken because its minute is over: something else has been asked for. */
@@ -90,6 +98,8 @@ function newRecord(template: TemplateFolder, resources: Resources): MachineRecor
     folder: "/workspace",
     env: {},
     isKept: true,
+    secrets: [],
+    trusts: null,
     egress: closedEgress,
   };
 }

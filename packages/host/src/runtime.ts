@@ -27,6 +27,9 @@ export interface RuntimeOptions {
   cacheDir: string;
   /** Address of a resolver; default: the host's. */
   resolver?: string | undefined;
+  /** See `SlotPoolOptions` of network. */
+  authoritySecret?: string;
+  extraRoots?: readonly string[];
   slotsAhead: number;
   vmmsAhead: number;
   log: Logger;
@@ -53,7 +56,7 @@ export async function openVmm(options: {
 
 /** Opens the slots beside a VMM, which is closed when that fails. Needs root. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log } = options;
+  const { namePrefix, cacheDir, resolver, authoritySecret, extraRoots, slotsAhead, vmmsAhead, log } = options;
   const [vmm, slots] = await openBoth(
     options.vmm,
     createSlotPool({
@@ -63,6 +66,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       max: maxSlots,
       cacheDir,
       resolver,
+      authoritySecret,
+      extraRoots,
       logger: log,
     }),
   );

@@ -136,6 +136,12 @@ function createRouter(service: HostService, images: ImageTemplates) {
       ),
       watch: host.egress.watch.handler(({ signal }) => service.watchEgress(signal)),
     },
+    secrets: {
+      set: host.secrets.set.handler(async ({ input: { workspaceId, ...next } }) => {
+        await service.setSecrets(workspaceId, next);
+        return {};
+      }),
+    },
     snapshots: {
       list: host.snapshots.list.handler(async ({ input }) => ({
         snapshots: await service.snapshots(input.workspaceId),

@@ -1,4 +1,5 @@
-import { statfs } from "node:fs/promises";
+import { X509Certificate } from "node:crypto";
+import { readFile, statfs } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { DormouseError, disposer, type Logger } from "@dormouse/base";
@@ -86,7 +87,11 @@ export async function openHost(config: HostConfig, log: Logger, parts: HostParts
     throw new DormouseError("failed_precondition", `there is no base template ${config.templateHash} in ${cacheDir}`);
   }
   const opening = openVmm({ dataDir, cacheDir, artifacts: base.artifacts });
-  const runtime = await openRuntime({ vmm: opening, namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log });
+  const runtime = await openRuntime({
+    ...{ vmm: opening, namePrefix, cacheDir, resolver, slotsAhead, vmmsAhead, log },
+    authoritySecret: config.agentSecret,
+    extraRoots: await readRoots(config.extraRootsFile),
+  });
   const { vmm, slots, early } = runtime;
   stack.add(() => vmm.close());
   stack.add(() => runtime.close());
@@ -152,6 +157,15 @@ export async function openHost(config: HostConfig, log: Logger, parts: HostParts
       await vmm.close();
     },
   };
+}
+
+async function readRoots(file: string | undefined): Promise<string[]> {
+  if (file === undefined) return [];
+  const text = await readFile(file, "utf8");
+  const roots = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  for (const root of roots) new X509Certificate(root);
+  if (roots.length > 0) return roots;
+  throw new DormouseError("invalid_argument", `extraRootsFile is ${file}: there is no certificate in it, as PEM`);
 }
 
 async function openObjects({ snapshotStore, snapshotCacheMib, dataDir }: HostConfig): Promise<ObjectStore> {

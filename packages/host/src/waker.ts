@@ -8,6 +8,7 @@ import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import { addressOf, type Machine } from "./machine.ts";
 import type { MachineStore } from "./machine-record.ts";
 import type { Moments } from "./moments.ts";
+import { environmentOf } from "./secrets.ts";
 import { warmRounds } from "./template-folder.ts";
 
 /** What a {@link Waker} works with. */
@@ -98,6 +99,11 @@ export class Waker {
     Object.assign(machine.record, { token, tokenSalt: salt });
   }
 
+  /** Tells a machine that runs what it is from now on, and changes nothing else: it keeps its token. */
+  async renew(machine: Machine): Promise<void> {
+    await this.#options.guest.identify(addressOf(machine), { ...identityOf(machine), token: machine.record.token });
+  }
+
   /** The agent of a machine that was booted runs what a first user has it run, as it did before a template was taken. */
   async warmUp(machine: Machine, signal?: AbortSignal): Promise<void> {
     const identity = { ...identityOf(machine), token: machine.record.token };
@@ -122,6 +128,6 @@ export class Waker {
 }
 
 function identityOf({ record }: Machine) {
-  const { hostname, folder, env, user, machineUuid, bootUuid } = record;
-  return { hostname, folder, env, user, machineId: machineUuid, bootId: bootUuid };
+  const { hostname, folder, user, machineUuid, bootUuid } = record;
+  return { hostname, folder, env: environmentOf(record), user, machineId: machineUuid, bootId: bootUuid };
 }

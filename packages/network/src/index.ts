@@ -1,5 +1,6 @@
 export { candidateRanges } from "./address-range.ts";
 export { type NetworkFeature, networkFeatures } from "./doctor.ts";
+export type { AuthorityCertificate } from "./egress/authority.ts";
 export type { Refusal } from "./egress/engine.ts";
 export type { EgressCounters } from "./egress/filter.ts";
 export type { MachineSecrets } from "./egress/secrets.ts";

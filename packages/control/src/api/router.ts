@@ -8,6 +8,7 @@ import type { EgressService } from "../egress/service.ts";
 import type { OrganisationService } from "../organisations/service.ts";
 import type { PortService } from "../ports/service.ts";
 import type { PrebuildService } from "../prebuilds/service.ts";
+import type { SecretService } from "../secrets/service.ts";
 import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
@@ -21,6 +22,7 @@ export interface ApiServices {
   baker: TemplateBaker;
   prebuilds: PrebuildService;
   egress: EgressService;
+  secrets: SecretService;
   organisations: OrganisationService;
   apiKeys: ApiKeys;
   people: People;
@@ -37,6 +39,7 @@ export function apiRouter({
   baker,
   prebuilds,
   egress,
+  secrets,
   organisations,
   apiKeys,
   people,
@@ -167,6 +170,18 @@ export function apiRouter({
       setLayer: e.setLayer.handler(({ context, input: { layer, ...scope } }) =>
         egress.setLayer(context.actor, scope, layer),
       ),
+    },
+    secrets: {
+      list: api.secrets.list.handler(async ({ context, input }) => ({
+        secrets: await secrets.list(context.actor, input.organisation),
+      })),
+      set: api.secrets.set.handler(({ context, input: { organisation, name, ...request } }) =>
+        secrets.set(context.actor, organisation, name, request),
+      ),
+      remove: api.secrets.remove.handler(async ({ context, input }) => {
+        await secrets.remove(context.actor, input.organisation, input.name);
+        return {};
+      }),
     },
     organisations: {
       list: o.list.handler(async ({ context }) => ({ organisations: await organisations.list(context.actor) })),

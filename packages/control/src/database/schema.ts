@@ -214,6 +214,27 @@ export const egressLayers = pgTable(
   (table) => [primaryKey({ columns: [table.scope, table.name] })],
 );
 
+/** Values that machines never see. Nobody reads one again but control, for hosts. */
+export const secrets = pgTable(
+  "secrets",
+  {
+    id: text("id").primaryKey(),
+    /** A person's own are those of their own. */
+    organisationId: ofOrganisation("cascade"),
+    name: text("name").notNull(),
+    /** Where the value may go. */
+    hosts: jsonb("hosts").$type<string[]>().notNull(),
+    /** Addresses of the repositories whose workspaces have it; null: all. */
+    repositories: jsonb("repositories").$type<string[]>(),
+    isInsecure: boolean("is_insecure").notNull(),
+    /** The value, encrypted; see `Seal`. */
+    sealed: text("sealed").notNull(),
+    createdAt: at("created_at").notNull().defaultNow(),
+    updatedAt: at("updated_at").notNull().defaultNow(),
+  },
+  (table) => [uniqueIndex("secrets_name").on(table.organisationId, table.name)],
+);
+
 // Workspaces.
 
 /** What users have; the one truth about it. */

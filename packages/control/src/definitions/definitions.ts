@@ -2,6 +2,7 @@ import { DormouseError } from "@dormouse/base";
 import type { Dotfiles, FeatureLock, PersonalSetup } from "@dormouse/contract";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { WorkspaceSecrets } from "../secrets/of-workspace.ts";
 import type { OwnedRow } from "../workspaces/view.ts";
 import { findAccount } from "./accounts.ts";
 import type { BuildStore, RepositoryKey } from "./build-store.ts";
@@ -94,6 +95,7 @@ export interface DefinitionsOptions {
   carrier: Carrier;
   logs: SetUpLogs;
   policies: Pick<EgressPolicies, "of">;
+  secrets: Pick<WorkspaceSecrets, "variables">;
   hookTimeoutMs: number;
   defaultNamespace: string | undefined;
   /** Tells who follows a workspace how far it is. */
@@ -107,6 +109,7 @@ const guessFreshMs = 3_600_000;
 export function createDefinitions(options: DefinitionsOptions): Definitions {
   const { host, store, builder, imageBuilder, carrier, logs, policies, hookTimeoutMs, defaultNamespace, tell } =
     options;
+  const { secrets } = options;
 
   const watcherOf = async (row: OwnedRow, file: SetUpLog): Promise<BuildWatcher> => ({
     egress: await policies.of(row),
@@ -168,7 +171,8 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
   const placeOf = async (row: OwnedRow, definition: Definition, signal: AbortSignal) => {
     const guest = host.guest(row.id);
     const account = await findAccount(guest, definition.user ?? "dev", "remoteUser", signal);
-    const { id, folder, env } = row;
+    const { id, folder } = row;
+    const env = { ...(await secrets.variables(row)), ...row.env };
     return { guest, definition, account, owner: { id, folder, env }, timeoutMs: hookTimeoutMs };
   };
 

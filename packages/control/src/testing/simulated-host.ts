@@ -15,6 +15,7 @@ import {
   hostContract,
   type ListeningPort,
   type MachineInfo,
+  type MachineSecret,
   machineAwayHeader,
   type SnapshotInfo,
   type SnapshotRef,
@@ -38,6 +39,8 @@ export interface SimulatedHost extends AsyncDisposable {
   created: MachineOrder[];
   /** Policies that machines were given while they ran, in order. */
   egress: { workspaceId: string; policy: EgressPolicy }[];
+  /** Secrets that machines were given while they ran, in order. */
+  secrets: { workspaceId: string; secrets: MachineSecret[]; env: Record<string, string> }[];
   /** Tells who watches that something was refused. */
   refuse(workspaceId: string, refusal: EgressRefusal): void;
   /** Files that every machine has, by path. */
@@ -49,7 +52,7 @@ export interface SimulatedHost extends AsyncDisposable {
   behaviour: {
     /** Called before each state-changing call; may wait or throw. */
     before?: (
-      call: "create" | "delete" | "clone" | "hibernate" | "wake" | "snapshot" | "egress",
+      call: "create" | "delete" | "clone" | "hibernate" | "wake" | "snapshot" | "egress" | "secrets",
       workspaceId: string,
     ) => Promise<void> | void;
     vcpus: number;
@@ -78,6 +81,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
   const environments: Record<string, string>[] = [];
   const created: MachineOrder[] = [];
   const egress: SimulatedHost["egress"] = [];
+  const secrets: SimulatedHost["secrets"] = [];
   const refusalWatchers = new Set<(refusal: { workspaceId: string; refusal: EgressRefusal }) => void>();
   const files = new Map([["/etc/passwd", "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n"]]);
   const ended = new Map<string, number>();
@@ -223,6 +227,14 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
         } finally {
           watchers.delete(watcher);
         }
+      }),
+    },
+    secrets: {
+      set: host.secrets.set.handler(async ({ input }) => {
+        await behaviour.before?.("secrets", input.workspaceId);
+        existing(input.workspaceId);
+        secrets.push(input);
+        return {};
       }),
     },
     egress: {
@@ -453,6 +465,7 @@ export async function startSimulatedHost(options: { port?: number } = {}): Promi
     environments,
     created,
     egress,
+    secrets,
     refuse(workspaceId, refusal) {
       for (const watcher of refusalWatchers) watcher({ workspaceId, refusal });
     },

@@ -7,6 +7,7 @@ import { proposedDotfiles } from "../definitions/dotfiles.ts";
 import { backgroundOf, hasAttachSteps } from "../definitions/steps.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
+import type { WorkspaceSecrets } from "../secrets/of-workspace.ts";
 import type { TemplateStore } from "../templates/store.ts";
 import { createBackground } from "./background.ts";
 import type { Changes } from "./changes.ts";
@@ -79,6 +80,7 @@ export function createEngine(options: {
   definitions: Definitions;
   templates: Pick<TemplateStore, "isMadeOf">;
   policies: Pick<EgressPolicies, "of" | "forget">;
+  secrets: WorkspaceSecrets;
   host: HostConnection;
   changes: Changes;
   view: WorkspaceView;
@@ -88,6 +90,7 @@ export function createEngine(options: {
 }): Engine {
   const { store, personalSetups, definitions, templates, policies, host, changes, view, meter, sightings, log } =
     options;
+  const { secrets: workspaceSecrets } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
   const background = createBackground(log);
@@ -123,6 +126,12 @@ export function createEngine(options: {
     reason: row.restoreSnapshot === null ? null : row.reason,
   });
 
+  /** The environment of its machines, in which placeholders stand for its secrets. */
+  async function withSecrets(row: OwnedRow) {
+    const [secrets, variables] = await Promise.all([workspaceSecrets.of(row), workspaceSecrets.variables(row)]);
+    return { secrets, env: environmentOf(row.definition, { ...row, env: { ...variables, ...row.env } }) };
+  }
+
   async function createMachine(
     row: OwnedRow,
     from: { snapshot?: SnapshotRef | undefined; user?: string | undefined },
@@ -132,10 +141,10 @@ export function createEngine(options: {
     const { vcpus, memoryMib, diskGib, folder, definition } = row;
     const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
-    const env = environmentOf(definition, row);
+    const { env, secrets } = await withSecrets(row);
     const egress = await policies.of(row);
     const whose = { workspaceId, organisationId, generation };
-    const machine = { ...whose, template, hostname, resources, env, folder, egress, ...from };
+    const machine = { ...whose, template, hostname, resources, env, folder, egress, secrets, ...from };
     return await remote(host.calls.machines.create(machine, { signal }));
   }
 
@@ -304,9 +313,9 @@ export function createEngine(options: {
       },
       async waking(row, signal) {
         const { id: workspaceId, organisationId, generation, restoreSnapshot } = row;
-        const env = environmentOf(row.definition, row);
         const egress = await policies.of(row);
-        const wake = { workspaceId, organisationId, generation, env, snapshotId: restoreSnapshot ?? undefined, egress };
+        const snapshotId = restoreSnapshot ?? undefined;
+        const wake = { workspaceId, organisationId, generation, snapshotId, egress, ...(await withSecrets(row)) };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;

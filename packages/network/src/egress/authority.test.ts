@@ -1,11 +1,12 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { connect, createServer } from "node:tls";
+import { run } from "@dormouse/base/node";
 import { describe, expect, it } from "vitest";
 import { createAuthority } from "./authority.ts";
 
 const authority = createAuthority("a secret of the installation, long enough");
-const trusted = authority.certificate("org-1", ["api.example.com", "*.corp.test"]);
+const trusted = authority.certificate("org-1", ["api.example.com", "*.corp.test"]).pem;
 
 /** What a client says that trusts only this and is answered for a name. */
 async function connecting(name: string, organisation = "org-1", by = authority, trust = trusted): Promise<string> {
@@ -46,6 +47,12 @@ describe("the authority of an organisation", () => {
     expect(await connecting("api.example.com", "org-1", createAuthority("of another installation"))).toMatch(
       "unable to verify",
     );
+  });
+
+  it("is found by OpenSSL in a folder by the hash that is told", async () => {
+    const { pem, hash } = authority.certificate("org-A_1", ["api.example.com"]);
+    const told = await run("openssl", ["x509", "-noout", "-hash"], { input: pem });
+    expect(told.stdout.trim()).toBe(hash);
   });
 
   it("is the same one on every host of an installation", async () => {

@@ -60,12 +60,19 @@ const maxContexts = 512;
 /** Certificates with which the proxy stands in for servers, of an authority for each organisation. */
 export interface Authority {
   /**
-   * What an organisation's machines have to trust, as PEM: good for these hosts alone (RFC 5280 4.2.1.10).
+   * What an organisation's machines have to trust: good for these hosts alone (RFC 5280 4.2.1.10).
    * @param hosts names, and `*.suffix` for all below one.
    */
-  certificate(organisation: string, hosts: readonly string[]): string;
+  certificate(organisation: string, hosts: readonly string[]): AuthorityCertificate;
   /** What the proxy answers a machine of an organisation with that wants to speak to a host. */
   contextOf(organisation: string, host: string): SecureContext;
+}
+
+/** A certificate that machines are to trust. */
+export interface AuthorityCertificate {
+  pem: string;
+  /** What OpenSSL looks for it by in a folder of certificates, 8 hex digits. */
+  hash: string;
 }
 
 interface Kept {
@@ -89,7 +96,8 @@ export function createAuthority(secret: string, now: () => number = Date.now): A
   return {
     certificate(organisation, hosts) {
       const issuer = issuerOf(organisation);
-      return pem(issue(issuer, authorityProfile(issuer, hosts), { nowMs: now(), days: authorityDays }));
+      const certificate = issue(issuer, authorityProfile(issuer, hosts), { nowMs: now(), days: authorityDays });
+      return { pem: pem(certificate), hash: subjectHash(organisation) };
     },
     contextOf(organisation, host) {
       const key = `${organisation} ${host}`;
@@ -140,7 +148,7 @@ function newIssuer(secret: string, organisation: string): Issuer {
     key: { kty: "EC", crv: "P-256", d: d.toString("base64url"), x: x ?? "", y: y ?? "" },
   });
   const spki = spkiOf(point);
-  return { key, name: nameOf(`Dormouse secrets of ${organisation}`), spki, keyId: keyIdOf(spki) };
+  return { key, name: nameOf(issuerName(organisation)), spki, keyId: keyIdOf(spki) };
 }
 
 /** What is particular to a certificate. */
@@ -223,6 +231,14 @@ function extension(extnID: string, content: object, critical = false): Extension
 function nameOf(text: string): Name {
   const value = new AttributeValue({ utf8String: text.slice(0, 64) });
   return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: commonName, value })])]);
+}
+
+const issuerName = (organisation: string) => `Dormouse secrets of ${organisation}`;
+
+/** As OpenSSL's `X509_NAME_hash`: over the name in small letters, without what is around its parts. */
+function subjectHash(organisation: string): string {
+  const canonical = AsnConvert.serialize(nameOf(issuerName(organisation).toLowerCase())[0]);
+  return createHash("sha1").update(Buffer.from(canonical)).digest().readUInt32LE(0).toString(16).padStart(8, "0");
 }
 
 /** An uncompressed point as SubjectPublicKeyInfo (RFC 5480 2). */

@@ -10,7 +10,7 @@ import {
   parsePolicy,
 } from "../policy/policy.ts";
 import { normalName } from "../policy/rule.ts";
-import { createAuthority } from "./authority.ts";
+import { type AuthorityCertificate, createAuthority } from "./authority.ts";
 import { createDnsClient } from "./dns-client.ts";
 import { startDnsServer } from "./dns-server.ts";
 import { type EgressCounters, openFilter, type RefusalReason, removeFilters } from "./filter.ts";
@@ -52,8 +52,8 @@ export interface EgressEngine extends AsyncDisposable {
    * @throws DormouseError `invalid_argument` for a host that is none, `failed_precondition` without a policy.
    */
   setSecrets(slotIndex: number, secrets: MachineSecrets): Promise<void>;
-  /** What an organisation's machines have to trust for these hosts, as PEM. */
-  certificate(organisation: string, hosts: readonly string[]): string;
+  /** What an organisation's machines have to trust for these hosts. */
+  certificate(organisation: string, hosts: readonly string[]): AuthorityCertificate;
   /** Nothing leaves the slot any more. */
   clear(slotIndex: number): Promise<void>;
   /** Clears all slots but these, of which an earlier process may have left policies. */

@@ -23,9 +23,9 @@ const host = "api.example.test";
 /** Stands for the authorities that the world trusts, and for one that nobody does. */
 const world = createAuthority("the world");
 const nobodys = createAuthority("nobody");
-const worldRoot = world.certificate("world", [host, "other.test"]);
+const worldRoot = world.certificate("world", [host, "other.test"]).pem;
 const own = createAuthority("the installation");
-const ownRoot = own.certificate("org-1", [host]);
+const ownRoot = own.certificate("org-1", [host]).pem;
 const placeholder = `dormouse-secret-${"a".repeat(40)}`;
 const value = "s3cret-of-the-person";
 
