@@ -28,6 +28,7 @@ export async function startTestPlatform(
     snapshotEveryMs?: number;
     snapshotStore?: PlatformOptions["snapshotStore"];
     registry?: PlatformOptions["registry"];
+    extraRootsFile?: PlatformOptions["extraRootsFile"];
     devcontainer?: PlatformOptions["devcontainer"];
     /** Default: open, as tests reach servers of their own at this machine's addresses. */
     egressMode?: PlatformOptions["egressMode"];
@@ -50,6 +51,7 @@ export async function startTestPlatform(
       snapshotEveryMs: options.snapshotEveryMs ?? 0,
       snapshotStore: options.snapshotStore,
       registry: options.registry,
+      extraRootsFile: options.extraRootsFile,
       devcontainer: options.devcontainer,
       egressMode: options.egressMode ?? "open",
       resolver: options.resolver,

@@ -19,7 +19,7 @@ export const secretValue = z
   .string()
   .min(1, "the value is empty")
   .refine(
-    (value) => Buffer.byteLength(value) <= limits.secretValueBytes,
+    (value) => new TextEncoder().encode(value).length <= limits.secretValueBytes,
     `the value has at most ${limits.secretValueBytes} bytes`,
   )
   .refine((value) => !/\p{Cc}/u.test(value), "the value holds a line break or another control character")

@@ -27,7 +27,9 @@ export type {
   PortLink,
   Prebuild,
   PtyInfo,
+  SecretInfo,
   SetPort,
+  SetSecret,
   Snapshot,
   Template,
   UnpushedWork,
@@ -47,6 +49,7 @@ export type { Git, GitTransferOptions } from "./git.ts";
 export type { PortChange, Ports } from "./ports.ts";
 export type { FollowProcessOptions, OutputCallback, Process } from "./process.ts";
 export type { CreateTerminalOptions, FollowTerminalOptions, Terminal, TerminalExit, Terminals } from "./pty.ts";
+export { Secrets } from "./secrets.ts";
 export {
   type CreateOptions,
   type ForkOptions,

@@ -31,6 +31,11 @@ export const commands: readonly CommandEntry[] = [
     summary: "Show, allow, deny and test what may leave a workspace",
     load: () => import("./egress.ts"),
   },
+  {
+    name: "secret",
+    summary: "Set values that workspaces use and never have",
+    load: () => import("./secret.ts"),
+  },
   { name: "ttl", summary: "Set when a workspace is deleted", load: () => import("./ttl.ts") },
   { name: "idle", summary: "Set when a workspace falls asleep by itself", load: () => import("./idle.ts") },
   { name: "hibernate", summary: "Put a workspace to sleep", load: () => import("./hibernate.ts") },

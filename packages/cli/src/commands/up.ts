@@ -29,6 +29,7 @@ interface UpFlags {
   quotaSnapshots?: string;
   registryAuth?: string;
   insecureRegistry?: string[];
+  extraRoots?: string;
   featureNamespace?: string;
   portsDomain?: string;
   portsMaxVisibility: PortVisibility;
@@ -91,6 +92,10 @@ export default function up(command: Command): void {
       "credentials for registries, in Docker's form; default: where Docker looks for them",
     )
     .option("--insecure-registry <host...>", "registries without TLS; this machine's own need not be named")
+    .option(
+      "--extra-roots <file>",
+      "root certificates, PEM, that servers of secrets may have beside those of this machine's system",
+    )
     .option(
       "--feature-namespace <place>",
       "where features named by their id alone are, e.g. registry.example/team/features",
@@ -191,6 +196,7 @@ async function startShown(
       ...(flags.registryAuth !== undefined && { authFile: resolve(flags.registryAuth) }),
       insecure: flags.insecureRegistry ?? [],
     },
+    extraRootsFile: flags.extraRoots === undefined ? undefined : resolve(flags.extraRoots),
     devcontainer: { featureNamespace: flags.featureNamespace },
     ports: { domain: parsePortsDomain(flags.portsDomain), maxVisibility: flags.portsMaxVisibility },
     snapshotStore: flags.snapshots === undefined ? undefined : parseSnapshotPlace(flags.snapshots),

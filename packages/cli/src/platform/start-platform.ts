@@ -37,6 +37,7 @@ export interface PlatformOptions {
   quota?: ControlConfigInput["quota"];
   /** Where images and features come from; default: as the host has it. */
   registry?: HostConfigInput["registry"];
+  extraRootsFile?: HostConfigInput["extraRootsFile"];
   /** What may leave workspaces unless the installation's own layer says otherwise; default: as control has it. */
   egressMode?: ControlConfigInput["egressMode"];
   /** IPv4 address of the resolver that is asked for names; default: the host's. */
@@ -147,6 +148,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       poolSize,
       vmmsAhead: options.vmmsAhead,
       registry: options.registry,
+      extraRootsFile: options.extraRootsFile,
       memoryOvercommit: options.memoryOvercommit,
       snapshotEveryMs: options.snapshotEveryMs,
       retention: options.retention,
