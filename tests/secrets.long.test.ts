@@ -1,6 +1,6 @@
 import { disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
-import { Workspace } from "@dormouse/sdk";
+import { Secrets, Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { type EgressWorld, pretendEgressWorld } from "../packages/network/src/testing/pretend-egress.ts";
 import { type SecretServer, startSecretServer } from "../packages/network/src/testing/pretend-secret-server.ts";
@@ -139,7 +139,12 @@ test("it survives sleep and the daemon's restart; a fork has a placeholder of it
 test("a new value holds at once, a removed secret is gone at once, and with it what the machine trusted", {
   timeout: 200_000,
 }, async () => {
-  await command(["secret", "set", "TOKEN", "--host", "github.com"], "another-value");
+  const python =
+    "from dormouse import Secrets; print(Secrets().set('TOKEN', 'another-value', hosts=['github.com'])['hosts'])";
+  const { url: DORMOUSE_URL, apiKey: DORMOUSE_API_KEY } = platform;
+  const env = { ...process.env, PYTHONPATH: "packages/sdk-python", DORMOUSE_URL, DORMOUSE_API_KEY };
+  expect((await run("python3", ["-c", python], { env })).stdout).toBe("['github.com']\n");
+  expect(await new Secrets(platform.connection).list()).toMatchObject([{ name: "TOKEN", hosts: ["github.com"] }]);
   await sh(`curl -sS ${bearer} https://github.com/new`);
   const { text: placeholder } = await sh("printenv TOKEN");
   expect(await command(["secret", "rm", "TOKEN"])).toBe("TOKEN is removed.\n");

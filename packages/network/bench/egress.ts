@@ -25,6 +25,17 @@ const policy: EgressPolicy = {
   deny: [],
   caps: [],
 };
+/** Of other hosts than the one that is measured. */
+const secrets = {
+  organisation: "org-bench",
+  secrets: Array.from({ length: 100 }, (_, index) => ({
+    name: `SECRET_${index}`,
+    placeholder: `dormouse-secret-${String(index).padStart(40, "0")}`,
+    hosts: [`host-${index}.test`, `*.domain-${index}.test`],
+    isInsecure: false,
+    value: "value",
+  })),
+};
 const mapNames = new Set("policies ranges ranges_of_slot pins flows counted limited reports".split(" "));
 const manySlots = 1_000;
 const logger = createLogger({ level: "warn", write: (line) => process.stderr.write(`${line}\n`) });
@@ -88,6 +99,9 @@ async function main() {
       await withoutFilter(slot, pool, () => add(`${kind} none`, measure(kind, world.range, "-")));
       await add(`${kind} filter`, measure(kind, world.range, "-"));
       await add(`${kind} proxy`, measure(kind, world.cdn, name));
+      await pool.egress.setSecrets(slot.index, secrets);
+      await add(`${kind} beside`, measure(kind, world.cdn, name));
+      await pool.egress.setSecrets(slot.index, { ...secrets, secrets: [] });
     }
   }
   const many = Array.from({ length: 1_000 }, (_, index) => `10.${index >> 8}.${index & 255}.0/24:443`);
@@ -117,6 +131,8 @@ async function main() {
       bulkProxyToNone: ratio("bulk proxy", "bulk none"),
       connectionsFilterToNone: ratio("rate filter", "rate none"),
       connectionsProxyToNone: ratio("rate proxy", "rate none"),
+      bulkBesideSecretsToProxy: ratio("bulk beside", "bulk proxy"),
+      connectionsBesideSecretsToProxy: ratio("rate beside", "rate proxy"),
     },
     policyOf1000RangesMs: median(updates),
     mapMib: { oneSlot: bytesOfOne / 2 ** 20, [`${manySlots}Slots`]: bytesOfMany / 2 ** 20 },
