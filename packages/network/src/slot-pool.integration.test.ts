@@ -104,6 +104,24 @@ test("the limit is named when all slots are taken, and waiting can be cancelled 
   expect(await last).toMatchObject({ tap: "tap0" });
 });
 
+test("what is sent to a machine that is gone does not leave the host", async () => {
+  const pool = await open("dmgone", { size: 0, max: 2 });
+  const slot = await pool.allocate();
+  const routeTo = async () => (await run("ip", ["route", "get", slot.address], { okCodes: [0, 2] })).stdout;
+  expect(await routeTo()).toContain(slot.hostLink);
+  await pool.release(slot);
+  expect(await routeTo()).toBe("");
+  await expect(fetch(`http://${slot.address}:8080/`)).rejects.toMatchObject({ cause: { code: "EHOSTUNREACH" } });
+  await pool.close();
+  // A next process finds its range free when the one before was killed.
+  const killed = await startPoolProcess("dmgone", { size: 0, take: 0 });
+  await killed.kill();
+  const next = await open("dmgone", { size: 0, max: 2 });
+  expect(next.addressPool).toBe(pool.addressPool);
+  await next.close();
+  expect((await run("ip", ["route", "show", "type", "unreachable", pool.addressPool])).stdout).toBe("");
+});
+
 test("settings that cannot work are refused by name", async () => {
   await expect(open("Dm")).rejects.toThrow('namePrefix is "Dm"; it must be 1 to 8 lower-case letters');
   await expect(open("dmbad", { max: 16_385 })).rejects.toThrow(
