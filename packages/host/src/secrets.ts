@@ -22,64 +22,62 @@ const trustEnvironment = {
  */
 const trustScript = `
 set -eu
+umask 022
 b=/run/dormouse/tools/bin/busybox
-new=$1 hash=$2 folder=${folder}
+new=$1 hash=$2 folder=${folder} certs=/etc/ssl/certs extra=/etc/ssl/dormouse-extra-ca.pem
+OLD= oldHash= seen=
+if [ -f $folder/ca.pem ]; then
+  OLD=$($b cat $folder/ca.pem)
+  read -r oldHash < $folder/hash
+fi
+export OLD
 $b mkdir -p $folder /usr/local/share/ca-certificates
-$b chmod 755 $folder
-OLD=
-if [ -f $folder/ca.pem ]; then OLD=$($b cat $folder/ca.pem); fi
-NEW=$new
-export OLD NEW
 without() {
+  if [ ! -f "$1" ]; then return 0; fi
+  if [ -z "$OLD" ]; then $b cat "$1"; return 0; fi
   $b awk '
     /-BEGIN CERTIFICATE-/ { block = ""; inside = 1 }
     inside {
       block = block $0 "\\n"
-      if (/-END CERTIFICATE-/) {
-        inside = 0
-        if (block != ENVIRON["OLD"] "\\n" && block != ENVIRON["NEW"] "\\n") printf "%s", block
-      }
+      if (/-END CERTIFICATE-/) { inside = 0; if (block != ENVIRON["OLD"] "\\n") printf "%s", block }
       next
     }
     { print }' "$1"
 }
+# What FROM holds without what was put in before, and with what is to be in it, into TO.
 put() {
-  { if [ -f "$1" ]; then without "$1"; fi; if [ -n "$new" ]; then $b printf '%s\\n' "$new"; fi; } > "$2.dormouse"
-  $b chmod 644 "$2.dormouse"
+  { without "$1"; if [ -n "$new" ]; then printf '%s\\n' "$new"; fi; } > "$2.dormouse"
   $b mv -f "$2.dormouse" "$2"
 }
 first=
-for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+for bundle in $certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
   [ -s "$bundle" ] || continue
-  put "$bundle" "$($b readlink -f "$bundle")"
+  path=$bundle
+  if [ -L "$bundle" ]; then path=$($b readlink -f "$bundle"); fi
   [ -n "$first" ] || first=$bundle
+  case "$seen" in *" $path "*) continue ;; esac
+  put "$path" "$path"
+  seen="$seen $path "
 done
-extra=/etc/ssl/dormouse-extra-ca.pem
 if [ -f $extra ]; then put $extra $extra; fi
 for anchors in /usr/local/share/ca-certificates /etc/pki/ca-trust/source/anchors /usr/share/pki/trust/anchors; do
   [ -d $anchors ] || continue
-  if [ -n "$new" ]; then $b printf '%s\\n' "$new" > $anchors/dormouse-secrets.crt; else $b rm -f $anchors/dormouse-secrets.crt; fi
+  if [ -n "$new" ]; then printf '%s\\n' "$new" > $anchors/dormouse-secrets.crt; else $b rm -f $anchors/dormouse-secrets.crt; fi
 done
-for link in /etc/ssl/certs/*.0; do
-  if [ "$($b readlink "$link" || true)" = $folder/ca.pem ]; then $b rm -f "$link"; fi
-done
-if [ -z "$new" ]; then
-  # Programs that run still have names of these in their environment.
-  $b rm -f $folder/ca.pem
-  if [ -n "$first" ]; then $b ln -sfn "$first" $folder/bundle.pem; else put $folder/bundle.pem $folder/bundle.pem; fi
-  if [ -f $extra ]; then $b ln -sfn $extra $folder/node-ca.pem; else $b rm -f $folder/node-ca.pem; : > $folder/node-ca.pem; fi
-  exit 0
-fi
-$b printf '%s\\n' "$new" > $folder/ca.pem
-if [ -d /etc/ssl/certs ]; then $b ln -sfn $folder/ca.pem "/etc/ssl/certs/$hash.0"; fi
-if [ -n "$first" ]; then
-  $b ln -sfn "$first" $folder/bundle.pem
-else
-  # An image without any: what our own tools trust.
-  $b rm -f $folder/bundle.pem
-  put /run/dormouse/tools/ca-certificates.crt $folder/bundle.pem
-fi
-if [ -f $extra ]; then $b ln -sfn $extra $folder/node-ca.pem; else $b ln -sfn $folder/ca.pem $folder/node-ca.pem; fi
+if [ -n "$oldHash" ] && [ "$oldHash" != "$hash" ]; then $b rm -f "$certs/$oldHash.0"; fi
+# An image without any bundle has what our own tools trust.
+if [ -n "$first" ]; then $b ln -sfn "$first" $folder/bundle.pem
+elif [ -f $folder/bundle.pem ]; then put $folder/bundle.pem $folder/bundle.pem
+else put /run/dormouse/tools/ca-certificates.crt $folder/bundle.pem; fi
+if [ -n "$new" ]; then
+  printf '%s\\n' "$new" > $folder/ca.pem
+  printf '%s\\n' "$hash" > $folder/hash
+  if [ -d $certs ]; then $b ln -sfn $folder/ca.pem "$certs/$hash.0"; fi
+else $b rm -f $folder/ca.pem $folder/hash; fi
+# Programs that run have its name in their environment, also when there is nothing in it any more.
+if [ -f $extra ]; then $b ln -sfn $extra $folder/node-ca.pem
+elif [ -n "$new" ]; then $b ln -sfn $folder/ca.pem $folder/node-ca.pem
+else $b rm -f $folder/node-ca.pem; : > $folder/node-ca.pem; fi
 `;
 
 /** A machine's environment: its own, and where it finds whom to trust. */

@@ -1,18 +1,23 @@
-import { type Account, browserStorage } from "@dormouse/contract";
+import { type Account, browserStorage, type Organisation } from "@dormouse/contract";
 import { useState } from "preact/hooks";
 import { post } from "../api.ts";
 import { PasswordDialog } from "./password-dialog.tsx";
+import { SecretsDialog } from "./secrets-dialog.tsx";
 import { SetupDialog } from "./setup-dialog.tsx";
 
 /** Who is signed in, with what they can do about their account. */
 export function AccountMenu({
   account,
+  organisation,
   onNewOrganisation,
 }: {
   account: Account | undefined;
+  /** The one that is looked at; undefined: all of one's own. */
+  organisation: Organisation | undefined;
   onNewOrganisation: () => void;
 }) {
   const [isSettingUp, setSettingUp] = useState(false);
+  const [isShowingSecrets, setShowingSecrets] = useState(false);
   const [isSettingPassword, setSettingPassword] = useState(false);
 
   const signOut = async () => {
@@ -33,6 +38,9 @@ export function AccountMenu({
           <button type="button" onClick={() => setSettingUp(true)}>
             Personal set-up
           </button>
+          <button type="button" onClick={() => setShowingSecrets(true)}>
+            Secrets
+          </button>
           <button type="button" onClick={() => setSettingPassword(true)}>
             Set password
           </button>
@@ -46,6 +54,7 @@ export function AccountMenu({
         </div>
       </details>
       {isSettingUp && <SetupDialog onClose={() => setSettingUp(false)} />}
+      {isShowingSecrets && <SecretsDialog organisation={organisation} onClose={() => setShowingSecrets(false)} />}
       {isSettingPassword && <PasswordDialog onClose={() => setSettingPassword(false)} />}
     </>
   );

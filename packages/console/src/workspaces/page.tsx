@@ -51,7 +51,7 @@ export function WorkspacesPage() {
           <img src="/console/favicon.svg" alt="" />
           Dormouse
         </a>
-        <AccountMenu account={account} onNewOrganisation={() => setNaming(true)} />
+        <AccountMenu account={account} organisation={chosen} onNewOrganisation={() => setNaming(true)} />
       </header>
       <main class="page">
         <div class="page-head">
