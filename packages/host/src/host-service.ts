@@ -265,6 +265,7 @@ export class HostService {
         if (known.record.generation === input.generation && known.record.state === "running") return toInfo(known);
         if (known.record.generation < input.generation && !known.live) {
           checkOrganisation(known.record, input.organisationId);
+          await this.#applySecrets(known, { secrets: input.secrets ?? [], env: input.env });
           return await this.#bringBack(known, input);
         }
         throw new DormouseError("already_exists", `${input.workspaceId} has a machine here already`);

@@ -164,3 +164,17 @@ test("a removed one is gone from machines that run, also when the host was away 
   platform.host.behaviour.before = undefined;
   expect(JSON.stringify((await secrets("GET", "personal/secrets")).body)).not.toContain("LATE");
 });
+
+test("one that is removed while a machine is on its way does not stay in it", async () => {
+  await secrets("PUT", "personal/secrets/BRIEF", { value, hosts: ["x.test"] });
+  platform.host.behaviour.before = async (call) => {
+    if (call !== "create") return;
+    platform.host.behaviour.before = undefined;
+    await secrets("DELETE", "personal/secrets/BRIEF");
+  };
+  const { body } = await platform.call("POST", "/api/workspaces", { body: { name: "racing" } });
+  expect(created()?.env).toHaveProperty("BRIEF");
+  const told = platform.host.secrets.filter(({ workspaceId }) => workspaceId === body.id).at(-1);
+  expect(told?.env).not.toHaveProperty("BRIEF");
+  expect(told?.secrets.map(({ name }) => name)).not.toContain("BRIEF");
+});

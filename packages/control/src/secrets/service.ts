@@ -57,14 +57,24 @@ export function secretService(options: {
 
   /** Workspaces that run and have secrets of an organisation. */
   async function concerned(organisationId: string): Promise<OwnedRow[]> {
+    const personal = new Map<string, string>();
     const found: OwnedRow[] = [];
-    for (const { id } of await workspaces.all()) {
-      const row = await workspaces.byId(id);
-      if (!row || row.state === "deleting" || row.state === "hibernated" || row.state === "failed") continue;
-      const isIn = row.organisationId === organisationId;
-      if (isIn || (await organisations.personal(row.ownerId)).id === organisationId) found.push(row);
+    for (const row of await awake()) {
+      const own = personal.get(row.ownerId) ?? (await organisations.personal(row.ownerId)).id;
+      personal.set(row.ownerId, own);
+      if (row.organisationId === organisationId || own === organisationId) found.push(row);
     }
     return found;
+  }
+
+  /** Workspaces that have a machine, or will have one in a moment. */
+  async function awake(): Promise<OwnedRow[]> {
+    const rows: OwnedRow[] = [];
+    for (const { id } of await workspaces.all()) {
+      const row = await workspaces.byId(id);
+      if (row && !["hibernated", "deleting", "failed"].includes(row.state)) rows.push(row);
+    }
+    return rows;
   }
 
   /** A machine that is not there now is told when it starts. */
@@ -152,12 +162,11 @@ export function secretService(options: {
       });
     },
     async applyAll() {
-      const rows: OwnedRow[] = [];
-      for (const { id } of await workspaces.all()) {
-        const row = await workspaces.byId(id);
-        if (row && !["hibernated", "deleting", "failed"].includes(row.state)) rows.push(row);
-      }
-      await applyTo(rows);
+      await applyTo(await awake()).catch((error: unknown) => {
+        // A host that is away is asked again; a single machine must not keep the others' news back.
+        if (DormouseError.from(error).code === "unavailable") throw error;
+        log.warn("a machine was not told its secrets", { error });
+      });
     },
   };
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
 import type { MachineInfo, PersonalSetup, SnapshotRef, WorkspaceState } from "@dormouse/contract";
 import { hasAnything, type PersonalSetups } from "../accounts/personal-setups.ts";
@@ -132,6 +133,12 @@ export function createEngine(options: {
     return { secrets, env: environmentOf(row.definition, { ...row, env: { ...variables, ...row.env } }) };
   }
 
+  /** What was changed while a machine was on its way has not reached it. */
+  async function tellChangedSecrets(row: OwnedRow, sent: Awaited<ReturnType<typeof withSecrets>>) {
+    const now = await withSecrets(row);
+    if (!isDeepStrictEqual(now, sent)) await remote(host.calls.secrets.set({ workspaceId: row.id, ...now }));
+  }
+
   async function createMachine(
     row: OwnedRow,
     from: { snapshot?: SnapshotRef | undefined; user?: string | undefined },
@@ -141,11 +148,13 @@ export function createEngine(options: {
     const { vcpus, memoryMib, diskGib, folder, definition } = row;
     const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
-    const { env, secrets } = await withSecrets(row);
+    const sent = await withSecrets(row);
     const egress = await policies.of(row);
     const whose = { workspaceId, organisationId, generation };
-    const machine = { ...whose, template, hostname, resources, env, folder, egress, secrets, ...from };
-    return await remote(host.calls.machines.create(machine, { signal }));
+    const machine = { ...whose, template, hostname, resources, folder, egress, ...sent, ...from };
+    const made = await remote(host.calls.machines.create(machine, { signal }));
+    await tellChangedSecrets(row, sent);
+    return made;
   }
 
   const isFork = ({ definition, sourceWorkspace, sourceSnapshot }: OwnedRow) =>
@@ -315,12 +324,14 @@ export function createEngine(options: {
         const { id: workspaceId, organisationId, generation, restoreSnapshot } = row;
         const egress = await policies.of(row);
         const snapshotId = restoreSnapshot ?? undefined;
-        const wake = { workspaceId, organisationId, generation, snapshotId, egress, ...(await withSecrets(row)) };
+        const sent = await withSecrets(row);
+        const wake = { workspaceId, organisationId, generation, snapshotId, egress, ...sent };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
           if (restoreSnapshot === null || DormouseError.from(error).code !== "not_found") throw error;
           return createMachine(row, { snapshot: { workspaceId, id: restoreSnapshot } }, signal);
         });
+        await tellChangedSecrets(row, sent);
         const woken = await transition(row, row.prepared ? "running" : "failed", {
           ...whenRunning(row, machine),
           ...(!row.prepared && { reason: "its repository was not brought in" }),

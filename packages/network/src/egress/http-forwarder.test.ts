@@ -262,6 +262,15 @@ describe("a connection that is decrypted for a secret", () => {
     expect(await raw(secure(), upgrade("/refused"))).toMatch(/^HTTP\/1.1 401 Unauthorized\r\n[\s\S]*no$/);
   });
 
+  it("is one of a bounded number", async () => {
+    const all = Array.from({ length: 300 }, () => open(secureServer, true));
+    const closed = new Set<Socket>();
+    for (const socket of all) socket.once("close", () => closed.add(socket)).on("error", () => {});
+    await expect.poll(() => closed.size, { timeout: 10_000 }).toBe(300 - 256);
+    for (const socket of all) socket.destroy();
+    await expect.poll(async () => (await ask(secure())).status, { timeout: 10_000 }).toBe(200);
+  });
+
   it("offers HTTP/1.1 alone", async () => {
     const both = secure(secureServer, { ALPNProtocols: ["h2", "http/1.1"] });
     await once(both, "secureConnect");

@@ -33,6 +33,8 @@ const hopHeaders = new Set([
   "upgrade",
 ]);
 
+/** Connections of one machine that are decrypted at a time: each takes some memory of the host daemon. */
+const maxEncryptedOfOne = 256;
 /** A server that offers HTTP/1.1 and nothing else (RFC 7301 3.1). */
 const http1Alone = Buffer.from("\u0008http/1.1");
 
@@ -169,12 +171,21 @@ export async function startHttpForwarder(options: HttpForwarderOptions): Promise
     if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
   });
 
+  const encrypted = new Map<string, number>();
   const take = (socket: Socket, flow: ProxiedFlow) => {
     if (!flow.isEncrypted) {
       connections.set(socket, { flow, agent: undefined, active: 0 });
       return void http.emit("connection", socket);
     }
-    const { name: servername = "" } = flow;
+    const { from, name: servername = "" } = flow;
+    const count = encrypted.get(from) ?? 0;
+    if (count >= maxEncryptedOfOne) return void socket.destroy();
+    encrypted.set(from, count + 1);
+    socket.on("close", () => {
+      const left = (encrypted.get(from) ?? 1) - 1;
+      if (left > 0) encrypted.set(from, left);
+      else encrypted.delete(from);
+    });
     const secureContext = options.contextOf(options.secretsOf(flow).organisation, servername);
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: http1Alone });
     const towards = { servername, secureContext: options.roots, ALPNProtocols: http1Alone };

@@ -91,7 +91,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     check: async (flow, name) => {
       const egress = egressOf(flow.from);
       if (!egress) return { isAllowed: false, reason: "there is no policy" };
-      const decision = await judge(egress, { name, address: flow.address, port: flow.port });
+      const { address, port: to } = flow;
+      // Where the name led was asked when the connection was opened, and its server proves the name itself.
+      const decision =
+        flow.isEncrypted && name !== undefined
+          ? decide(egress.policy, { protocol: "web", name, address, port: to })
+          : await judge(egress, { name, address, port: to });
       if (decision.isAllowed) flow.name = name;
       else onRefused(egress, { name, address: flow.address, port: flow.port, reason: decision.reason });
       return decision;
