@@ -1,6 +1,10 @@
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "@dormouse/base/node";
 import type { MachineSecret } from "@dormouse/contract";
-import { describe, expect, it } from "vitest";
-import { environmentOf, hostsOf, secretsOf, withoutValues } from "./secrets.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { environmentOf, hostsOf, secretsOf, trustScript, withoutValues } from "./secrets.ts";
 
 const placeholder = (letter: string) => `dormouse-secret-${letter.repeat(40)}`;
 const secrets: MachineSecret[] = [
@@ -40,5 +44,62 @@ describe("secrets of a machine", () => {
       REQUESTS_CA_BUNDLE: "/etc/dormouse/bundle.pem",
       GIT_SSL_CAINFO: "/etc/dormouse/bundle.pem",
     });
+  });
+});
+
+describe("the script that has a machine trust", () => {
+  let root: string;
+  const certificate = (text: string) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----`;
+  const usual = `# roots\n${certificate("one")}\n${certificate("two")}\n`;
+  const [first, second] = [certificate("first"), certificate("second")];
+  const at = (path: string) => join(root, path);
+  const read = (path: string) => readFile(at(path), "utf8");
+  /** Runs it on a folder in place of the machine's root. */
+  const trust = async (pem: string, hash: string) => {
+    const script = trustScript.replace(/(?<=[ =])\/(run|etc|usr)\//g, `${root}/$1/`);
+    await run("busybox", ["sh", "-c", script, "trust", pem, hash]);
+  };
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "dormouse-trust-"));
+    for (const folder of ["run/dormouse/tools/bin", "etc/ssl/certs", "usr/local/share"])
+      await mkdir(at(folder), { recursive: true });
+    await symlink("/bin/busybox", at("run/dormouse/tools/bin/busybox"));
+    await writeFile(at("run/dormouse/tools/ca-certificates.crt"), usual);
+  });
+  afterEach(() => rm(root, { recursive: true, force: true }));
+
+  it("puts the certificate into the bundle, in the place of an earlier one, and takes it out again", async () => {
+    await writeFile(at("etc/ssl/certs/ca-certificates.crt"), usual);
+    await symlink("certs/ca-certificates.crt", at("etc/ssl/cert.pem"));
+    await writeFile(at("etc/ssl/dormouse-extra-ca.pem"), `${certificate("host's own")}\n`);
+    await trust(first, "11111111");
+    await trust(first, "11111111");
+    expect(await read("etc/ssl/certs/ca-certificates.crt")).toBe(`${usual}${first}\n`);
+    expect(await read("etc/dormouse/node-ca.pem")).toBe(`${certificate("host's own")}\n${first}\n`);
+    expect(await read("etc/ssl/certs/11111111.0")).toBe(`${first}\n`);
+    await trust(second, "22222222");
+    expect(await read("etc/dormouse/bundle.pem")).toBe(`${usual}${second}\n`);
+    expect(await read("usr/local/share/ca-certificates/dormouse-secrets.crt")).toBe(`${second}\n`);
+    await expect(read("etc/ssl/certs/11111111.0")).rejects.toThrow("ENOENT");
+    await trust("", "");
+    expect(await read("etc/ssl/certs/ca-certificates.crt")).toBe(usual);
+    expect(await read("etc/ssl/dormouse-extra-ca.pem")).toBe(`${certificate("host's own")}\n`);
+    for (const path of [
+      "etc/dormouse/ca.pem",
+      "etc/ssl/certs/22222222.0",
+      "usr/local/share/ca-certificates/dormouse-secrets.crt",
+    ])
+      await expect(read(path)).rejects.toThrow("ENOENT");
+  });
+
+  it("gives an image without any bundle what our own tools trust", async () => {
+    await trust(first, "11111111");
+    expect(await read("etc/dormouse/bundle.pem")).toBe(`${usual}${first}\n`);
+    expect(await read("etc/dormouse/node-ca.pem")).toBe(`${first}\n`);
+    await trust(second, "11111111");
+    expect(await read("etc/dormouse/bundle.pem")).toBe(`${usual}${second}\n`);
+    await trust("", "");
+    expect(await read("etc/dormouse/bundle.pem")).toBe(usual);
+    expect(await read("etc/dormouse/node-ca.pem")).toBe("");
   });
 });

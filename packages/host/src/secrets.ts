@@ -20,7 +20,7 @@ const trustEnvironment = {
  * Has a machine trust a certificate (arguments 1 and 2: it and its hash), or none any more (both empty), in the bundles that
  * distributions have. Only BusyBox of our own tools runs: the image need not have anything.
  */
-const trustScript = `
+export const trustScript = `
 set -eu
 umask 022
 b=/run/dormouse/tools/bin/busybox
