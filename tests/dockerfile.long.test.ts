@@ -1,17 +1,17 @@
 // A repository whose machine is built of a Dockerfile, in a machine of its own; with a registry on this machine that wants
 // to know who asks, and real machines.
 
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { disposer } from "@dormouse/base";
-import { run } from "@dormouse/base/node";
 import type { EmbeddedPostgres } from "@dormouse/control/postgres";
 import { Connection, Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createApiKeys } from "../packages/control/src/accounts/api-keys.ts";
 import { openDatabase } from "../packages/control/src/database/open.ts";
 import { users } from "../packages/control/src/database/schema.ts";
+import { connectHost } from "../packages/control/src/host/client.ts";
 import { startTestPostgres, testLog } from "../packages/control/src/testing/platform.ts";
 import { startRegistry, type TestRegistry, writeAuthFile } from "../packages/image/src/testing/registry.ts";
 import { pushMuslImage } from "../packages/image/src/testing/test-images.ts";
@@ -50,9 +50,16 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function open(repository: string, env?: Record<string, string>, connection = platform.connection) {
+async function open(
+  repository: string,
+  options: { env?: Record<string, string>; connection?: Connection; onTold?: (message: string) => void } = {},
+) {
+  const { env, connection = platform.connection, onTold } = options;
   const steps: string[] = [];
-  const onProgress = ({ step, message }: { step: string; message: string }) => void steps.push(`${step}: ${message}`);
+  const onProgress = ({ step, message }: { step: string; message: string }) => {
+    steps.push(`${step}: ${message}`);
+    onTold?.(message);
+  };
   const beganMs = performance.now();
   const workspace = await Workspace.create({ connection, repository, env, onProgress });
   process.stderr.write(`${repository} opened in ${Math.round(performance.now() - beganMs)} ms\n`);
@@ -82,27 +89,14 @@ async function connectSomebodyElse(): Promise<Connection> {
   return await Connection.open({ url: platform.url, apiKey: key });
 }
 
-/** Out of the root that a step of a build is in, into the machine's that builds it; there a line for the shell is run. */
-const escapeSource = `
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-int main(int count, char **arguments) {
-  mkdir("/inner", 0700);
-  int outer = open("/", O_RDONLY);
-  if (chroot("/inner") || fchdir(outer)) return 101;
-  for (int i = 0; i < 64; i++) if (chdir("..")) return 102;
-  if (chroot(".")) return 103;
-  execv("/bin/sh", arguments);
-  return 104;
-}`;
-
-/** As text, since that is what test repositories hold. */
-async function compileEscape(): Promise<string> {
-  const [source, program] = [join(folder, "escape.c"), join(folder, "escape")];
-  await writeFile(source, escapeSource);
-  await run("gcc", ["-static", "-s", "-Os", "-o", program, source]);
-  return (await readFile(program)).toString("base64").replace(/.{76}/g, "$&\n");
+/** What a step could that got out of its inner root, as root of the machine that builds. */
+async function tamperWithBuilder(): Promise<void> {
+  const { ports, hostToken } = JSON.parse(await readFile(join(platform.dataDir, "data/platform.json"), "utf8"));
+  await using host = connectHost({ url: `http://127.0.0.1:${ports.host}`, token: hostToken });
+  const { machines } = await host.calls.machines.list({});
+  const [builder = ""] = machines.map(({ workspaceId }) => workspaceId).filter((id) => id.startsWith("bld"));
+  const command = ["ln", "-sf", "/bin/false", "/usr/bin/buildah"];
+  expect(await host.guest(builder).exec.run({ command, user: "root", cwd: "/" })).toMatchObject({ exitCode: 0 });
 }
 
 describe("a repository with a Dockerfile", () => {
@@ -131,7 +125,7 @@ describe("a repository with a Dockerfile", () => {
       "files/b.txt": "left out\n",
       ".dockerignore": "files/b.txt\n",
     });
-    const first = await open(repository, { WORD: "hello" });
+    const first = await open(repository, { env: { WORD: "hello" } });
     await using one = first.workspace;
     expect(one.info.devcontainer).toMatchObject({ problem: null, notes: [] });
     const script = "cat /opt/word /opt/*.txt; id -un; echo $BUILT $FROM_LABEL; cat files/a.txt; git status --short";
@@ -149,7 +143,7 @@ describe("a repository with a Dockerfile", () => {
     expect((await platform.connection.api.workspaces.logs({ workspace: one.id })).setup).toContain(
       "step 2/11 ARG WORD",
     );
-    const second = await open(repository, { WORD: "hello" });
+    const second = await open(repository, { env: { WORD: "hello" } });
     await using two = second.workspace;
     expect((await two.exec(script)).stdout).toBe(seen);
     expect(second.steps.join("\n")).not.toContain("step 1/");
@@ -210,30 +204,34 @@ describe("a Dockerfile of which something has changed", () => {
     expect((await look(forked))[0]).toMatch(/^(?!.*undefined).{36}$/);
     expect([stamp, another]).not.toContain((await look(forked))[0]);
     expect(fork.steps.join("\n")).not.toContain("(cached)");
-    const bobs = await open(repository, undefined, await connectSomebodyElse());
+    const bobs = await open(repository, { connection: await connectSomebodyElse() });
     await using his = bobs.workspace;
     expect([stamp, another, (await look(forked))[0]]).not.toContain((await look(his))[0]);
     expect(bobs.steps.join("\n")).not.toContain("(cached)");
   }, 900_000);
 
   it("is not built by what a later step made of the machine that builds", async () => {
-    const evil = "RUN base64 -d </e >/x; chmod +x /x; /x -c 'rm /usr/bin/buildah; ln -s /bin/false /usr/bin/buildah'";
     const lines = [`FROM ${musl}`, slow];
+    const evil = "RUN --mount=type=cache,target=/cache echo poison >/cache/x; sleep 15";
     const repository = await internet.addRepository("tampering", {
       ...files(),
-      Dockerfile: dockerfile(...lines, "COPY escape /e", evil),
-      escape: await compileEscape(),
+      Dockerfile: dockerfile(...lines, evil),
     });
-    const { workspace, steps } = await open(repository);
+    let tampered: Promise<void> | undefined;
+    const { workspace } = await open(repository, {
+      onTold(message) {
+        if (message.includes("step 3/3")) tampered ??= tamperWithBuilder();
+      },
+    });
     await using _ = workspace;
-    // It did get at it: from then on nothing works in there.
-    expect(steps.join("\n")).toContain("step 4/4 RUN base64");
-    expect(workspace.info.devcontainer?.problem?.message).toMatch(/^putting together what was built ended with code 1/);
-    const mended = await rebuild(workspace, {
-      Dockerfile: dockerfile(...lines, "COPY a.txt /a.txt", "RUN cp /a.txt /b.txt"),
-    });
+    await tampered;
+    // It did get at it: from then on nothing is built in there.
+    expect(workspace.info.devcontainer?.problem?.message).toBe("putting together what was built ended with code 1");
+    const harmless = "RUN --mount=type=cache,target=/cache ls /cache >/b.txt";
+    const mended = await rebuild(workspace, { Dockerfile: dockerfile(...lines, harmless) });
     expect(mended.problem).toBeUndefined();
-    expect(mended.steps).toContain(`step 2/4 ${slow} (cached)`);
-    expect((await look(workspace)).slice(1)).toEqual(["one", ""]);
+    expect(mended.steps).toContain(`step 2/3 ${slow} (cached)`);
+    const [stamp, ...cache] = await look(workspace);
+    expect([stamp?.length, ...cache]).toEqual([36, ""]);
   }, 600_000);
 });

@@ -48,49 +48,80 @@ export interface DockerfileStages {
   escape: string;
 }
 
+/** https://docs.docker.com/reference/dockerfile/#overview */
+const keywords = new Set(
+  "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER VOLUME WORKDIR".split(
+    " ",
+  ),
+);
+
 /**
  * Reads the stages of a Dockerfile and finds those that its target needs; others are not built.
  * https://docs.docker.com/reference/dockerfile/
  * @throws DormouseError `failed_precondition` with `details.line` for what cannot be built.
  */
 export function readStages(text: string, options: DockerfileOptions): DockerfileStages {
-  const { architecture, args: given = {} } = options;
+  const file = DockerfileParser.parse(text);
+  const head: Instruction[] = [];
+  const froms: Instruction[] = [];
+  const stages: Stage[] = [];
+  for (const instruction of file.getInstructions()) {
+    const step = stepOf(instruction);
+    const { keyword, line } = step;
+    // A build would come to it only after all that stands before.
+    if (!keywords.has(keyword)) throw wrong(line, `${keyword} is no instruction`);
+    if (keyword === "FROM") {
+      froms.push(instruction);
+      stages.push({ name: nameOf(instruction), steps: [step] });
+    } else if (stages.length > 0) stages.at(-1)?.steps.push({ ...step, ...takenBy(instruction) });
+    else if (keyword === "ARG") head.push(instruction);
+    else throw wrong(line, `${keyword} stands before the first FROM`);
+  }
+  const args = globalArguments(head, options);
+  for (const [index, from] of froms.entries()) {
+    // What is wrong with it counts once the stage is needed.
+    const [step] = stages[index]?.steps ?? [];
+    if (step) step.uses = [expandVariables(from.getArguments()[0]?.getValue() ?? "", args)];
+  }
+  const needed = findNeeded(stages, indexOfTarget(stages, options.target), (index) => {
+    const from = froms[index];
+    if (from) checkFrom(from, args, options.architecture);
+  });
+  return { head: head.map(stepOf), stages, needed, escape: file.getEscapeCharacter() };
+}
+
+function stepOf(instruction: Instruction): StageStep {
+  const keyword = instruction.getKeyword();
+  const line = instruction.getRange().start.line + 1;
+  return { keyword, line, text: instruction.getTextContent(), uses: [], sources: [], isRemote: false };
+}
+
+/** Of those that stand before the first stage. */
+function globalArguments(
+  head: readonly Instruction[],
+  { architecture, args: given = {} }: DockerfileOptions,
+): Record<string, string> {
   // What builders know without an ARG that declares it, https://docs.docker.com/reference/dockerfile/#automatic-platform-args-in-the-global-scope
   const platform = `linux/${architecture}`;
   const args: Record<string, string> = {};
   for (const side of ["TARGET", "BUILD"]) {
     Object.assign(args, { [`${side}PLATFORM`]: platform, [`${side}OS`]: "linux", [`${side}ARCH`]: architecture });
   }
-  const head: DockerfileStep[] = [];
-  const stages: Stage[] = [];
-  const froms: Instruction[] = [];
-  const file = DockerfileParser.parse(text);
-  for (const instruction of file.getInstructions()) {
-    const keyword = instruction.getKeyword();
-    const step = { keyword, line: instruction.getRange().start.line + 1, text: instruction.getTextContent() };
-    const stage = stages.at(-1);
-    const own = { ...step, uses: [], sources: [], isRemote: false };
-    if (keyword === "FROM") {
-      froms.push(instruction);
-      stages.push({ name: nameOf(instruction), steps: [own] });
-    } else if (stage) stage.steps.push({ ...own, ...takenBy(instruction) });
-    else if (["COPY", "ADD", "RUN"].includes(keyword)) {
-      throw wrong(step.line, `${keyword} stands before the first FROM`);
-    } else if (keyword === "ARG") {
-      head.push(step);
-      declare(instruction, args, given);
-    }
+  for (const { name, value } of head.flatMap((instruction) => argumentsOf(instruction.getTextContent()))) {
+    const known = given[name] ?? (value === undefined ? undefined : expandVariables(value, args));
+    if (known !== undefined) args[name] = known;
   }
-  const target = indexOfTarget(stages, options.target);
+  return args;
+}
+
+/** A stage and those that it needs, in their order. @throws DormouseError as `check` does, and for a stage that is not there. */
+function findNeeded(stages: readonly Stage[], target: number, check: (index: number) => void): number[] {
   const needed = new Set<number>();
   const visit = (index: number) => {
-    const stage = stages[index];
-    const [from] = stage?.steps ?? [];
-    const instruction = froms[index];
-    if (!stage || !from || !instruction || needed.has(index)) return;
+    if (needed.has(index)) return;
     needed.add(index);
-    from.uses = [baseOf(instruction, from.line, args, architecture)];
-    for (const { uses, line } of stage.steps) {
+    check(index);
+    for (const { uses, line } of stages[index]?.steps ?? []) {
       for (const name of uses) {
         const before = indexOfStage(stages, name, index);
         if (before >= 0) visit(before);
@@ -99,7 +130,7 @@ export function readStages(text: string, options: DockerfileOptions): Dockerfile
     }
   };
   visit(target);
-  return { head, stages, needed: [...needed].sort((a, b) => a - b), escape: file.getEscapeCharacter() };
+  return [...needed].sort((a, b) => a - b);
 }
 
 /** A stage before another, by name or number; -1: there is none, so that it is an image. */
@@ -123,14 +154,10 @@ function nameOf(instruction: Instruction): string | undefined {
   return as?.toLowerCase() === "as" ? name?.toLowerCase() : undefined;
 }
 
-/** What a stage starts from. */
-function baseOf(
-  instruction: Instruction,
-  line: number,
-  args: Readonly<Record<string, string>>,
-  architecture: string,
-): string {
-  const [written] = instruction.getArguments().map((argument) => argument.getValue());
+/** @throws DormouseError for what a stage cannot start from. */
+function checkFrom(instruction: Instruction, args: Readonly<Record<string, string>>, architecture: string): void {
+  const { line } = stepOf(instruction);
+  const written = instruction.getArguments()[0]?.getValue();
   if (written === undefined) throw wrong(line, "FROM needs an image");
   const base = expandVariables(written, args);
   if (base === "") throw wrong(line, `FROM ${written} names no image: give the argument a default value`);
@@ -139,18 +166,6 @@ function baseOf(
     throw wrong(line, `FROM ${written} is ${base}: a digest must stand in the Dockerfile itself`);
   }
   checkPlatform(expandVariables(flagsOf(instruction).get("platform") ?? "", args), line, architecture);
-  return base;
-}
-
-function declare(
-  instruction: Instruction,
-  args: Record<string, string>,
-  given: Readonly<Record<string, string>>,
-): void {
-  for (const { name, value } of argumentsOf(instruction.getTextContent())) {
-    const known = given[name] ?? (value === undefined ? undefined : expandVariables(value, args));
-    if (known !== undefined) args[name] = known;
-  }
 }
 
 function takenBy(instruction: Instruction): Partial<StageStep> {

@@ -56,6 +56,8 @@ describe("files that a Dockerfile takes from its context", () => {
 describe("a Dockerfile that cannot be built", () => {
   it.each<[text: string, message: RegExp, line: number | null, target?: string]>([
     ["RUN true", /RUN stands before the first FROM/, 1],
+    ["ENV A=1\nFROM a", /ENV stands before the first FROM/, 1],
+    ["FROM a\nRUN x\nRUM y", /RUM is no instruction/, 3],
     ["", /there is no FROM/, null],
     ["\nARG X\nFROM $X", /FROM \$X names no image/, 3],
     ["ARG X=a@sha256:1\nFROM $X", /FROM \$X is a@sha256:1: a digest must stand in the Dockerfile itself/, 2],
