@@ -56,7 +56,7 @@ export interface ImageBuilderOptions {
   timeoutMs: number;
   /**
    * What took less since the builder began, or since something was kept last, is not kept: that takes seconds, too.
-   * Default: 10 s.
+   * Default: 20 s.
    */
   worthKeepingMs?: number;
 }
@@ -77,7 +77,7 @@ interface Plan {
 
 /** The {@link ImageBuilder} on a host. */
 export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
-  const { host, store, machines, carrier, timeoutMs, worthKeepingMs = 10_000 } = options;
+  const { host, store, machines, carrier, timeoutMs, worthKeepingMs = 20_000 } = options;
   const snapshots = createBuiltSnapshots({ host, store });
   const lock = new KeyedLock();
 
@@ -121,13 +121,15 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
    * @returns whether it is what it was when the key was made.
    */
   async function bringContext(job: Job, { source, from }: Plan, sources: readonly string[]): Promise<boolean> {
-    const { id, guest, signal } = job;
+    const { id, guest, watcher, signal } = job;
     if (sources.length === 0) return true;
     const folder = posix.join(from.folder, source.context);
     const to = { workspaceId: id, folder: context };
     await carrier.copy({ workspaceId: from.workspaceId, folder }, to, sources, signal);
     const brought = await hashContext({ guest, folder: context, sources, signal });
-    return [...brought].every(([name, hash]) => source.contents.get(name) === hash);
+    const isSame = [...brought].every(([name, hash]) => source.contents.get(name) === hash);
+    if (!isSame) watcher.onLog("Files were changed while they were brought: what comes of them is not kept");
+    return isSame;
   }
 
   /** Builds the segments that are left, each kept before the next one runs if that is worth it. */
@@ -141,17 +143,12 @@ export function createImageBuilder(options: ImageBuilderOptions): ImageBuilder {
     for (const [index, segment] of segments.entries()) {
       if (index < done) continue;
       await remote(guest.files.makeDirectory({ path: context }, { signal }));
-      const needed = images.filter(({ name }) => segment.images.includes(name));
-      await bringImages(
-        job,
-        needed.filter(({ name }) => !there.has(name)),
-      );
-      for (const { name } of needed) there.add(name);
-      const isExpected = await bringContext(job, plan, segment.sources);
-      if (isSame && !isExpected)
-        watcher.onLog("Files were changed while they were brought: what comes of them is not kept");
-      isSame &&= isExpected;
-      await buildSegment(job, { source, segment, images: needed, teller });
+      const named = images.filter(({ name }) => segment.images.includes(name));
+      const missing = named.filter(({ name }) => !there.has(name));
+      await bringImages(job, missing);
+      for (const { name } of missing) there.add(name);
+      isSame = (await bringContext(job, plan, segment.sources)) && isSame;
+      await buildSegment(job, { source, segment, images: named, teller });
       await remote(guest.files.remove({ path: context, recursive: true }, { signal }));
       const key = keys[index];
       if (key === undefined || !isSame || performance.now() - keptMs < worthKeepingMs) continue;
