@@ -57,6 +57,7 @@ function withoutForeignMaps(): Plugin {
  * loads a module; and the frame's own policy names its origin, which it has none of: the gateway sends one in its place.
  */
 function extensionsWithoutOrigin(): Plugin {
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: it is the frame's own text.
   const changes: readonly (readonly [string | RegExp, string])[] = [
     [/<meta http-equiv="Content-Security-Policy"[^>]*>/, ""],
     [
@@ -68,6 +69,7 @@ function extensionsWithoutOrigin(): Plugin {
       "new Worker(URL.createObjectURL(blob), { name })",
     ],
   ];
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: it is the frame's own text.
   return {
     name: "extensions-without-origin",
     generateBundle(_options, bundle) {

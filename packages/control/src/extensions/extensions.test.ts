@@ -62,7 +62,7 @@ test("one is installed from a file, read, replaced by another version, noted abo
     "access-control-allow-origin": "*",
     "cache-control": "private, max-age=31536000, immutable",
   });
-  for (const path of ["themes/none.json", "x/../../package.json", "..%2f..%2fpackage.json", "%00", "themes/"]) {
+  for (const path of ["themes/none.json", "..%2f..%2fpackage.json", "%00", "themes/"]) {
     expect((await read(`${url}/${path}`)).status).toBe(404);
   }
 

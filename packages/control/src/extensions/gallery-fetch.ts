@@ -43,7 +43,7 @@ export function createGalleryFetch(galleryUrl: string): GalleryFetch {
       });
       const { location } = answer.headers;
       if (!redirectStatuses.has(answer.statusCode) || typeof location !== "string") return answer;
-      answer.body.destroy();
+      discard(answer);
       address = URL.parse(location, url.href)?.href ?? location;
     }
     throw new DormouseError("unavailable", `the gallery sends from ${start.slice(0, 200)} on and on`);
@@ -53,6 +53,15 @@ export function createGalleryFetch(galleryUrl: string): GalleryFetch {
       await Promise.all([own.destroy(), elsewhere.destroy()]);
     },
   });
+}
+
+/** What is read of an answer that nobody wants, before its connection is closed. */
+const discardedBytes = 16 * 1024;
+
+/** Lets an answer go whose body is not wanted. */
+export function discard({ body }: GalleryAnswer): void {
+  // Whether its end comes or not is nobody's business any more.
+  body.dump({ limit: discardedBytes }).catch(() => {});
 }
 
 function mayAsk(url: URL, origin: string): boolean {

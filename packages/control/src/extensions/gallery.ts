@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { DormouseError } from "@dormouse/base";
 import { z } from "zod";
-import { createGalleryFetch, type GalleryAnswer } from "./gallery-fetch.ts";
+import { createGalleryFetch, discard, type GalleryAnswer } from "./gallery-fetch.ts";
 
 /**
  * A gallery of extensions as VS Code's own asks one (Open VSX has the same interface). The editor asks this server, and
@@ -91,7 +91,7 @@ export function createGallery(options: { url: string; secret: string }): Gallery
       signal: AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]),
     });
     if (answer.statusCode !== 200) {
-      answer.body.destroy();
+      discard(answer);
       throw new DormouseError("unavailable", `the gallery answers with status ${answer.statusCode}`);
     }
     try {
@@ -129,7 +129,7 @@ export function createGallery(options: { url: string; secret: string }): Gallery
       const timeout = AbortSignal.timeout(answerTimeoutMs);
       const answer = await fetch(target + below, { signal: AbortSignal.any([signal, timeout]) });
       if (answer.statusCode === 200) return answer;
-      answer.body.destroy();
+      discard(answer);
       throw new DormouseError("not_found", `the gallery has no such file (status ${answer.statusCode})`);
     },
     async download(identifier, version, signal) {
@@ -149,7 +149,7 @@ export function createGallery(options: { url: string; secret: string }): Gallery
       }
       const answer = await fetch(source, { signal: AbortSignal.any([signal, AbortSignal.timeout(downloadTimeoutMs)]) });
       if (answer.statusCode === 200) return answer.body;
-      answer.body.destroy();
+      discard(answer);
       throw new DormouseError(
         "unavailable",
         `the gallery does not give ${identifier} out: status ${answer.statusCode}`,
