@@ -20,6 +20,10 @@ const benchmarks: Readonly<Record<string, { summary: string; script: string }>> 
     summary: "what the egress filter and proxy cost: throughput, new connections, changing a policy, memory",
     script: "../packages/network/bench/egress.ts",
   },
+  traffic: {
+    summary: "what the egress filter and proxy cost a real machine: throughput, new connections",
+    script: "traffic.ts",
+  },
   slots: { summary: "network slots: prepare, allocate, release", script: "../packages/network/bench/slots.ts" },
 };
 

@@ -14,7 +14,7 @@ export interface BenchPlatform {
 
 /** Runs `measure` on a platform of its own, which takes snapshots only when it is asked to and is gone afterwards. */
 export async function withPlatform<T>(
-  options: { poolSize: number; memoryOvercommit?: number; registry?: PlatformOptions["registry"] },
+  options: { poolSize: number; memoryOvercommit?: number; registry?: PlatformOptions["registry"]; resolver?: string },
   measure: (platform: BenchPlatform) => Promise<T>,
 ): Promise<T> {
   const dataDir = await mkdtemp("/var/tmp/dormouse-bench-");
@@ -29,6 +29,7 @@ export async function withPlatform<T>(
       poolSize: options.poolSize,
       memoryOvercommit: options.memoryOvercommit,
       registry: options.registry,
+      resolver: options.resolver,
       egressMode: "open",
       snapshotEveryMs: 0,
       namePrefix: "dmbench",

@@ -4,7 +4,7 @@
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startRegistry, type TestRegistry } from "../packages/image/src/testing/registry.ts";
-import { pushDebianImage, pushMuslImage } from "../packages/image/src/testing/test-images.ts";
+import { pushMuslImage, pushPostgresImage } from "../packages/image/src/testing/test-images.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 import { createPretendInternet, type PretendInternet } from "./support/pretend-internet.ts";
@@ -13,14 +13,14 @@ let registry: TestRegistry;
 let internet: PretendInternet;
 let platform: TestPlatform;
 let musl: string;
-let debian: string;
+let postgres: string;
 
 beforeAll(async () => {
   registry = await startRegistry();
   internet = await createPretendInternet();
   const context = { cacheDir: process.env.DORMOUSE_CACHE || "/var/cache/dormouse" };
   musl = (await pushMuslImage(registry, context)).reference;
-  debian = (await pushDebianImage(registry, context)).reference;
+  postgres = (await pushPostgresImage(registry, context)).reference;
   platform = await startTestPlatform({ poolSize: 0, registry: { insecure: [registry.address] } });
 });
 afterAll(async () => {
@@ -157,11 +157,7 @@ volumes: {db: }
   });
 
   it("has a PostgreSQL at localhost, as the specification's own templates do", async () => {
-    const dockerfile = [
-      `FROM ${debian}`,
-      "RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends postgresql",
-      "RUN echo 'host all all all trust' >>/etc/postgresql/17/main/pg_hba.conf",
-    ];
+    const dockerfile = [`FROM ${postgres}`, "RUN echo 'host all all all trust' >>/etc/postgresql/17/main/pg_hba.conf"];
     const compose = `services:
   app:
     build: .

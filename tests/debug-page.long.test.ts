@@ -1,4 +1,5 @@
 // Debugging as a person does it: in a real browser, over the real agent and real debuggers on this host.
+import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +21,7 @@ import { makeDebugProgram } from "./support/debug-programs.ts";
 import { eventually } from "./support/eventually.ts";
 import { openDoor, type TestDoor } from "./support/workbench-door.ts";
 import { startMachine, type TestMachine } from "./support/workbench-machine.ts";
-import { launchBrowser, newPage, openFile, openWorkbench, untilReady } from "./support/workbench-page.ts";
+import { launchBrowser, newPage, openFile, openWorkbench, runCommand, untilReady } from "./support/workbench-page.ts";
 
 let home: string;
 let folder: string;
@@ -115,4 +116,61 @@ it("steps through Node from launch.json, with a session for each process, and sh
   await second.context().close();
   await page.keyboard.press("Shift+F5");
   await eventually("it is over", async () => (await sessions()).length === 0);
+});
+
+it("stops at a line by its condition and at a function by its name, and watches", async () => {
+  await makeDebugProgram("python", folder);
+  await openWorkbench(page, `${door.origin}/w/calm-otter`);
+  await openFile(page, "sum.py");
+  await toggleBreakpoint(page, 3);
+  await runCommand(page, "Debug: Edit Breakpoint");
+  await page.locator(".breakpoint-widget .monaco-editor.focused").waitFor();
+  await page.keyboard.type("total > 5");
+  await page.keyboard.press("Enter");
+  await page.locator(".codicon-debug-breakpoint-conditional").first().waitFor();
+  await page.keyboard.press("F5");
+  await untilStopped(page);
+  expect(await variable(page, "total")).toBe("7");
+  await page.keyboard.press("Shift+F5");
+  await eventually("it is over", async () => (await sessions()).length === 0);
+
+  await runCommand(page, "Remove All Breakpoints");
+  await runCommand(page, "Add Function Breakpoint");
+  await page.locator(".debug-breakpoints .inputBoxContainer input").first().fill("add");
+  await page.keyboard.press("Enter");
+  await page.locator(".editor-group-container.active .monaco-editor .view-lines").first().click();
+  await page.keyboard.press("F5");
+  await untilStopped(page);
+  const watch = page.locator(".pane-header", { hasText: /^Watch/i });
+  await watch.hover();
+  await watch.locator("[aria-label='Add Expression']").click();
+  await page.locator(".debug-watch .inputBoxContainer input").first().fill("a * 100 + b");
+  await page.keyboard.press("Enter");
+  const watched = page.locator(".debug-watch .monaco-list-row", { hasText: "a * 100 + b" });
+  await eventually("it is watched", async () => (await watched.textContent())?.includes("102"));
+  await page.keyboard.press("F5");
+  await eventually("it stands there the second time", async () => (await watched.textContent())?.includes("304"));
+  await page.keyboard.press("Shift+F5");
+  await eventually("it is over", async () => (await sessions()).length === 0);
+});
+
+it("attaches to a process that is picked from the list, and leaves it running", async () => {
+  const file = join(folder, "ticking.js");
+  await writeFile(file, "let ticks = 0;\nsetInterval(() => {\n  ticks++;\n}, 200);\n");
+  const ticking = spawn(process.execPath, [file], { stdio: "ignore" });
+  try {
+    await openWorkbench(page, `${door.origin}/w/calm-otter`);
+    await openFile(page, "ticking.js");
+    await toggleBreakpoint(page, 3);
+    await runCommand(page, "Debug: Attach to Process...");
+    await page.locator(".quick-input-widget input[type=text]:visible").fill("ticking.js");
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "ticking.js" }).first().click();
+    await untilStopped(page);
+    expect(await focusedLine(page)).toBe(3);
+    await page.keyboard.press("Shift+F5");
+    await eventually("it is over", async () => (await sessions()).length === 0);
+    expect(ticking.exitCode).toBeNull();
+  } finally {
+    ticking.kill("SIGKILL");
+  }
 });

@@ -63,6 +63,31 @@ describe("a repository with a devcontainer.json", () => {
     await eventually("the dotfiles", async () => (await workspace.exec("cat ~/.oddrc")).stdout === "mine\n");
   });
 
+  it("opens on musl without bash and git, and takes the image's own metadata", async () => {
+    const { workspace } = await open(
+      "alpine-like",
+      { image: suite.images.musl, remoteUser: "guest" },
+      { "main.c": "int x;\n" },
+    );
+    await using _ = workspace;
+    expect(workspace.info.devcontainer?.problem).toBeNull();
+    const { stdout } = await workspace.exec(
+      "hello-musl; echo $FROM_IMAGE $GREETING; ls /tmp/created-by-image; id -un; stat -c %U main.c",
+    );
+    expect(stdout).toBe("hello from musl\nmusl from the image\n/tmp/created-by-image\nguest\nguest\n");
+    const tools = await workspace.exec(
+      "git log --format=%s; rg -n int; git -c user.name=g -c user.email=g@g commit -qam two --allow-empty && git rev-list --count HEAD",
+    );
+    expect(tools).toMatchObject({ stdout: "First commit\nmain.c:1:int x;\n2\n", stderr: "" });
+    let text = "";
+    const onData = (data: string) => {
+      text += data;
+    };
+    const terminal = await workspace.pty.create({ cols: 80, rows: 24, onData });
+    await terminal.sendInput("echo $0 in $PWD\n");
+    await eventually("the shell's answer", async () => /sh in \/workspaces\/alpine-like/.test(text));
+  });
+
   it("needs no image: base, with features that lie beside the file", async () => {
     const { workspace } = await open(
       "local-feature",

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, it } from "vitest";
 import { expectNoLeaks } from "./support/leaks.ts";
 import { startTestPlatform, type TestPlatform } from "./support/platform.ts";
 
-const cycles = 25;
+const cycles = 10;
 
 let platform: TestPlatform;
 beforeAll(async () => {

@@ -63,20 +63,6 @@ describe("terminals", () => {
   });
 });
 
-describe("losses", () => {
-  it("typed text outlives a lost connection and can be saved after it", async () => {
-    await openFile(editor.page, "greet.ts");
-    await typeAtEnd(editor.page, "// before ");
-    editor.door.cut();
-    await editor.page.locator(".statusbar-item", { hasText: "reconnecting" }).waitFor();
-    await editor.page.keyboard.type("and while lost");
-    await editor.page.keyboard.press("Control+S");
-    editor.door.restore();
-    await editor.page.locator(".tabs-container .tab.active.dirty").waitFor({ state: "detached" });
-    expect(await onDisk("src/greet.ts")).toMatch(/\/\/ before and while lost$/);
-  });
-});
-
 describe("search", () => {
   it("finds text in files and opens what it found", async () => {
     await editor.page.keyboard.press("Control+Shift+F");
@@ -127,33 +113,6 @@ describe("source control", () => {
     await eventually("it is committed", async () => git("log", "-1", "--format=%s") === "Say more");
     await row.waitFor({ state: "detached" });
     expect(git("status", "--porcelain")).toBe("");
-  });
-
-  it("stages single lines, and a change of a comparison, and takes lines back out", async () => {
-    const lines = Array.from({ length: 30 }, (_, index) => `line ${index + 1}`);
-    await writeFile(join(editor.folder, "lines.txt"), `${lines.join("\n")}\n`);
-    git("add", ".");
-    git("commit", "-qm", "Lines");
-    const changed = lines.with(0, "ONE").with(1, "TWO").with(19, "TWENTY");
-    await writeFile(join(editor.folder, "lines.txt"), `${changed.join("\n")}\n`);
-    const staged = () => git("diff", "--cached", "--unified=0").match(/^\+[A-Z]+$/gm) ?? [];
-    await openFile(editor.page, "lines.txt");
-    await editor.page.locator(".editor-group-container.active .monaco-editor .view-lines").first().click();
-    await editor.page.keyboard.press("Control+Home");
-    await editor.page.keyboard.press("ArrowDown");
-    await runCommand(editor.page, "Git: Stage Selected Ranges");
-    await eventually("one line is staged", async () => staged().join() === "+TWO");
-    await showSourceControl(editor.page);
-    await editor.page.locator(".scm-view .resource-group", { hasText: "Staged Changes" }).waitFor();
-    const comparison = editor.page.locator(".editor-group-container.active .monaco-diff-editor");
-    await changeRow(editor.page, "lines.txt").last().click();
-    await comparison.locator(".view-line", { hasText: "TWENTY" }).first().hover();
-    await comparison.locator(".gutterItem .action-label[aria-label^='Stage Block']").last().click();
-    await eventually("the change is staged", async () => staged().join() === "+TWO,+TWENTY");
-    await changeRow(editor.page, "lines.txt").first().click();
-    await comparison.locator(".modified .view-line", { hasText: "TWO" }).first().click();
-    await runCommand(editor.page, "Git: Unstage Selected Ranges");
-    await eventually("a line is no longer staged", async () => staged().join() === "+TWENTY");
   });
 
   it("tells who wrote a line and what was before, and settles conflicts", async () => {

@@ -1,11 +1,14 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { run } from "@dormouse/base/node";
 import { describe, expect, test } from "vitest";
-import { applyCapture } from "./testing/capture-guest.ts";
+import { listLayers, removeOtherLayers } from "./layer-folder.ts";
+import { applyCapture, keepSnapshot } from "./testing/capture-guest.ts";
 import { useCaptures } from "./testing/captures.ts";
 
 const captures = useCaptures();
 const {
+  newId,
   scratch,
   restoreSpec,
   keep,
@@ -20,6 +23,60 @@ const {
 } = captures;
 
 describe("captures of a machine that goes on", () => {
+  test("hold exactly what changed, also under heavy writes", async () => {
+    const machine = await captures.vmm.restore(await restoreSpec(1));
+    const kept = await keep();
+    await captures.guest.shell(
+      machine.slot,
+      `for n in 1 2; do (while :; do dd if=/dev/zero of=/tmp/heavy$n bs=1000000 count=30 conv=notrunc; tr '\\0' x </dev/zero | dd of=/tmp/heavy$n bs=1000000 count=30 conv=notrunc; done >/dev/null 2>&1 &) ; done`,
+    );
+    for (let round = 0; round < 3; round++) {
+      // Content, zeros over content, and what is discarded.
+      const disk = `cd /disk; head -c 9000000 /dev/urandom >a${round}; rm -f a${round - 1}; sync; fstrim /disk; dd if=/dev/zero of=a${round} bs=1000000 seek=1 count=2 conv=notrunc; sync`;
+      await captures.guest.shell(machine.slot, disk);
+      const capture = await save(machine, kept, { resume: round < 2 });
+      expect(capture.copiedBytes).toBeGreaterThan(1_000_000);
+      await capture[Symbol.asyncDispose]();
+    }
+    await expectSameMemory(machine, kept.memory);
+    await expectSameDisk(machine, kept);
+    await machine.resume();
+    expect(await captures.guest.shell(machine.slot, "echo on")).toBe("on\n");
+    await machine.kill();
+  });
+
+  test("of a machine that was booted let it sleep and wake on its own layers", async () => {
+    const raw = await captures.guest.spec(newId(), 2);
+    await run("chmod", ["444", raw.drives.workspace]);
+    const folder = scratch();
+    const drives = { ...raw.drives, workspace: { base: raw.drives.workspace, folder, layers: [] as string[] } };
+    const machine = await captures.vmm.boot(
+      { ...raw, drives },
+      { isReady: (signal) => captures.guest.isReady(raw.slot, signal) },
+    );
+    await startWork(machine);
+    const zeros = scratch();
+    await run("truncate", ["-s", `${machine.resources.memoryMib}M`, zeros]);
+    const kept = await keepSnapshot(scratch(), { memory: zeros, base: raw.drives.workspace });
+    await (await save(machine, kept))[Symbol.asyncDispose]();
+    const asleep = await save(machine, kept, { resume: false });
+    const { layers } = asleep;
+    expect(layers).toHaveLength(1);
+    await machine.kill();
+    await removeOtherLayers(folder, layers);
+    const state = { identity: asleep.identity, devices: asleep.devices, memory: kept.memory };
+    await asleep[Symbol.asyncDispose]();
+    const workspace = { ...drives.workspace, layers: [...layers] };
+    const spec = { id: newId(), slot: await captures.guest.slot(2), drives: { ...drives, workspace }, state };
+    // A wake that fails leaves the layers as they were.
+    const broken = { ...state, devices: Buffer.from("no device state") };
+    await expect(captures.vmm.restore({ ...spec, state: broken })).rejects.toMatchObject({ code: "data_loss" });
+    expect(await listLayers(folder)).toEqual(layers);
+    const woken = await captures.vmm.restore(spec);
+    expect(await checkWork(woken)).toBeGreaterThan(0);
+    await woken.kill();
+  });
+
   test("do not wait for layers to be merged", async () => {
     const machine = await captures.vmm.restore(await restoreSpec(1));
     const kept = await keep();

@@ -249,6 +249,8 @@ const debug = {
   stop: oc.input(debugRef).output(empty),
   /** The user's processes, to attach to one; newest first. */
   processes: oc.input(empty).output(z.object({ processes: z.array(d.debuggableProcess) })),
+  /** Has a Node.js that runs listen for a debugger, on this port of the machine's loopback. */
+  openInspector: oc.input(z.object({ pid: z.number().int().min(1) })).output(z.object({ port: z.number().int() })),
 };
 
 const languageRef = z.object({ sessionId: l.languageSessionId });

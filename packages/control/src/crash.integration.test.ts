@@ -14,7 +14,7 @@ afterAll(async () => resources[Symbol.asyncDispose]());
 
 /** Points within the host's part of the work; between them lie the database's writes. */
 const steps = ["create", "clone", "delete"] as const;
-const rounds = 5;
+const rounds = Number(process.env.ROUNDS) || 3;
 /** Printed with a failure; `DORMOUSE_SEED` repeats a run. */
 const seed = Number(process.env.DORMOUSE_SEED ?? 20_261_122);
 

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createLogger } from "@dormouse/base";
 import { openSeenByVmms, type SeenByVmms } from "@dormouse/compute/testing";
@@ -7,6 +7,7 @@ import { createFileStore, createSnapshotStore } from "@dormouse/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { newMachine } from "./machine.ts";
 import { type MachineRecord, MachineStore } from "./machine-record.ts";
+import { createMachineStarter, type StarterOptions } from "./machine-starter.ts";
 import { Moments } from "./moments.ts";
 import type { TemplateFolder } from "./template-folder.ts";
 import { atDistance, type Distance, nearby } from "./testing/slow-store.ts";
@@ -161,4 +162,34 @@ test("without partial files all is fetched before a machine starts", async () =>
   expect(await servers()).toBe(0);
   await moments.whole(record);
   expectContent((await readFile(record.paths.memory)).subarray(0, blockBytes), 0);
+});
+
+test("a device state that was changed on the host's own disk starts nothing, and names its machine", async () => {
+  const moments = open();
+  const record = await start(moments);
+  await moments.whole(record);
+  const touched: string[] = [];
+  /** All that a start would begin with. */
+  const untouchable = (name: string) =>
+    new Proxy({}, { get: (_, key) => () => touched.push(`${name}.${String(key)}`) }) as never;
+  const parts = { vmm: untouchable("vmm"), lanes: untouchable("lanes"), slots: untouchable("slots") };
+  const options: StarterOptions = {
+    ...parts,
+    early: untouchable("early"),
+    store,
+    template: () => template,
+    log: log(),
+  };
+  const path = store.fileOf(record.machineId, record.start?.devices ?? "");
+  const whole = await readFile(path);
+  for (const [position, byte] of whole.entries()) {
+    await writeFile(path, whole.with(position, byte ^ 1));
+    await expect(createMachineStarter(options).restoreMoment(record)).rejects.toMatchObject({
+      code: "data_loss",
+      message: `the device state of machine ${record.machineId} is damaged: its SHA-256 does not fit`,
+    });
+  }
+  await writeFile(path, whole.subarray(1));
+  await expect(createMachineStarter(options).restoreMoment(record)).rejects.toMatchObject({ code: "data_loss" });
+  expect(touched).toEqual([]);
 });

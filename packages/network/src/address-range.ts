@@ -53,8 +53,8 @@ export async function addressRangeFor(options: {
     const message = `${asked}, but slots of "${options.namePrefix}" still use ${formatIpv4Range(own)}`;
     throw new DormouseError("failed_precondition", `${message}; stop their machines first`);
   }
+  const taken = await rangesInUse(options.namePrefix, [...installed.values()]);
   installed.delete(options.namePrefix);
-  const taken = await rangesInUse(options.namePrefix);
   for (const [namePrefix, range] of installed) taken.push({ range, by: `the platform "${namePrefix}"` });
   return chooseRange(wanted, taken);
 }
@@ -78,11 +78,13 @@ export function chooseRange(wanted: Ipv4Range | undefined, taken: readonly Taken
   );
 }
 
-/** What the host's routing tables and resolver files name, without the routes of the platform's own links. */
-async function rangesInUse(namePrefix: string): Promise<TakenRange[]> {
+/** What the host's routing tables and resolver files name, without the routes of the platform's own links and those of platforms' whole ranges. */
+async function rangesInUse(namePrefix: string, platforms: readonly Ipv4Range[]): Promise<TakenRange[]> {
+  const whole = new Set(platforms.map(formatIpv4Range));
   const { stdout } = await run("ip", ["-j", "-4", "route", "show", "table", "all"]);
   const taken: TakenRange[] = [];
-  for (const { dst, dev } of JSON.parse(stdout) as { dst: string; dev?: string }[]) {
+  for (const { type, dst, dev } of JSON.parse(stdout) as { type?: string; dst: string; dev?: string }[]) {
+    if (type === "unreachable" && whole.has(dst)) continue;
     if (dst === "default" || (dev && indexOfName(namePrefix, dev) !== undefined)) continue;
     const range = parseIpv4Range(dst, "a route of this host");
     // Some VPNs write their default route as two halves of everything.

@@ -60,7 +60,7 @@ export async function openHostNetwork(options: HostNetworkOptions): Promise<Host
       async close({ keepRules }) {
         await using _last = owned;
         if (keepRules) return;
-        await removeHostRules(options.namePrefix);
+        await removeHostRules({ namePrefix: options.namePrefix, range });
         await egress.remove();
       },
     };

@@ -43,13 +43,19 @@ export async function openHost(): Promise<void> {
   if ((mode & tapDeviceMode) !== tapDeviceMode) await chmod(tapDevice, tapDeviceMode);
 }
 
-/** Installs the host's side of all slots of a platform, replacing what was there in one transaction. */
+/**
+ * Installs the host's side of all slots of a platform, replacing what was there; the rules in one transaction. An address of the
+ * range that no slot has is unreachable: what this host sends to a machine that is gone would else leave by the default route.
+ */
 export async function installHostRules(rules: HostRules): Promise<void> {
   await run("nft", ["-f", "-"], { input: ruleset(rules) });
+  await run("ip", ["route", "replace", "unreachable", formatIpv4Range(rules.range)]);
 }
 
-/** Removes the tables of a platform, also when there are none. */
-export async function removeHostRules(namePrefix: string): Promise<void> {
+/** Removes the tables and the route of a platform, also when there are none. */
+export async function removeHostRules({ namePrefix, range }: Pick<HostRules, "namePrefix" | "range">): Promise<void> {
+  // First what only the tables tell of whom it is.
+  await run("ip", ["route", "delete", "unreachable", formatIpv4Range(range)], { okCodes: [0, 2] });
   const { guard, nat } = tablesOf(namePrefix);
   // Adding first makes the deletion succeed in every case.
   const lines = [guard, nat].map((table) => `add table inet ${table}\ndelete table inet ${table}\n`);

@@ -51,6 +51,7 @@ export function createAgent(options: AgentOptions) {
     root,
     accountLookup(root, () => machine.session.user ?? options.user),
   );
+  const ports = createPortService(root, isOwnPort);
   const services = {
     exec,
     pty,
@@ -58,7 +59,7 @@ export function createAgent(options: AgentOptions) {
     watch: createWatchService(root),
     git: createGitService(machine, spawner),
     search: createSearchService(machine, spawner),
-    debug: createDebugService({ machine, spawner, pty, tools: options.debugTools }),
+    debug: createDebugService({ machine, spawner, pty, ports, tools: options.debugTools }),
     languages: createLanguageService({
       machine,
       spawner,
@@ -66,7 +67,7 @@ export function createAgent(options: AgentOptions) {
       tools: options.languageTools,
       graceMs: options.languageGraceMs,
     }),
-    ports: createPortService(root, isOwnPort),
+    ports,
     machine: createMachineService({ machine, spawner, exec, pty }),
   };
   const server = createAgentServer({ session: machine.session, services, logger });

@@ -111,6 +111,9 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, debu
       send: os.debug.send.handler(({ input }) => nothing(debug.send(input.sessionId, input.clientId, input.messages))),
       stop: os.debug.stop.handler(({ input }) => nothing(debug.stop(input.sessionId))),
       processes: os.debug.processes.handler(() => ({ processes: debug.processes() })),
+      openInspector: os.debug.openInspector.handler(async ({ input, signal }) => ({
+        port: await debug.openInspector(input.pid, signal),
+      })),
     },
     languages: {
       start: os.languages.start.handler(({ input }) => languages.start(input.sessionId, input.server, input.folder)),

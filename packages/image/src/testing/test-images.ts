@@ -19,7 +19,19 @@ const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export async function pushDebianImage(registry: TestRegistry, context: BuildContext = {}): Promise<Pushed> {
   return pushImage(registry, {
     repository: "debian",
-    layers: [await debianLayer(context)],
+    layers: [await debianLayer([], context)],
+    config: { Env: [path], Cmd: ["bash"] },
+  });
+}
+
+/**
+ * {@link pushDebianImage}'s with a PostgreSQL and its cluster `main`, as `postgres`. Installed here, since that takes more than a
+ * quarter of an hour in a machine that is emulated.
+ */
+export async function pushPostgresImage(registry: TestRegistry, context: BuildContext = {}): Promise<Pushed> {
+  return pushImage(registry, {
+    repository: "postgres",
+    layers: [await debianLayer(["postgresql"], context)],
     config: { Env: [path], Cmd: ["bash"] },
   });
 }
@@ -57,7 +69,7 @@ export async function pushOddUserImage(registry: TestRegistry, context: BuildCon
   });
 }
 
-async function debianLayer(context: BuildContext) {
+async function debianLayer(packages: readonly string[], context: BuildContext) {
   const sources = guestSources(await hostMirror());
   const excluded = ["doc", "man", "locale", "info"].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
   const build = async (folder: string) => {
@@ -65,12 +77,15 @@ async function debianLayer(context: BuildContext) {
     await writeFile(list, sources);
     const isolation = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     const options = ["--mode=root", "--variant=apt", "--format=tar", '--aptopt=Acquire::Languages "none"', ...excluded];
+    if (packages.length > 0) options.push(`--include=${packages.join(",")}`);
     const args = ["--pdeathsig", "KILL", "--", "unshare", ...isolation, "mmdebstrap", ...options];
     await run("setpriv", [...args, guestRelease, tar, list], { timeoutMs: 600_000, signal: context.signal });
     await finish(folder, tar);
     await rm(list);
   };
-  return layerIn(await cachedLayer("debian", ["3", sources, ...excluded], build, context));
+  return layerIn(
+    await cachedLayer(["debian", ...packages].join("-"), ["3", sources, ...excluded, ...packages], build, context),
+  );
 }
 
 const muslAccounts = {

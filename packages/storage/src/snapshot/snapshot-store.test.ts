@@ -110,7 +110,7 @@ test("memory, disks, devices and facts come back as they were written", async ()
   expect(manifest.sizes.storedBytes).toBe(manifest.packs.reduce((sum, { bytes }) => sum + bytes, 0));
 });
 
-test.each([11, 12, 13, 14])("a chain of random snapshots: each reads back as it was (seed %i)", async (seed) => {
+test.each([11, 12])("a chain of random snapshots: each reads back as it was (seed %i)", async (seed) => {
   const next = random(seed);
   const objects = await newObjects();
   const key = { id: "org", bytes: systemBytes(32) };

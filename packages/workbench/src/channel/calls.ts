@@ -13,7 +13,9 @@ const repeatable = new Set([
   ...["discover", "status", "diff", "show", "stage", "unstage", "branches", "log"].map((name) => `git.${name}`),
   ...["text", "files"].map((name) => `search.${name}`),
   ...["list", "watch"].map((name) => `ports.${name}`),
-  ...["start", "list", "watch", "breakpoints", "attach", "send", "processes"].map((name) => `debug.${name}`),
+  ...["start", "list", "watch", "breakpoints", "attach", "send", "processes", "openInspector"].map(
+    (name) => `debug.${name}`,
+  ),
   ...["start", "attach", "send", "stop"].map((name) => `languages.${name}`),
   ...["metrics", "activity"].map((name) => `machine.${name}`),
 ]);

@@ -1,3 +1,4 @@
+import { DormouseError } from "@dormouse/base";
 import type * as vscode from "vscode";
 import type { Guest } from "../channel/channel.ts";
 import { toEditorPath, toGuestPath } from "../paths.ts";
@@ -99,6 +100,17 @@ export function debugConfigurations({ api, guest, folder }: ConfigurationOptions
     return undefined;
   };
 
+  /** Its debugger knows ports only. */
+  const attachedByPort = async ({ processId, ...rest }: vscode.DebugConfiguration) => {
+    try {
+      const { port } = await guest.debug.openInspector({ pid: Number(processId) });
+      return { ...rest, address: "127.0.0.1", port };
+    } catch (error) {
+      void api.window.showErrorMessage(DormouseError.from(error).message);
+      return undefined;
+    }
+  };
+
   return {
     async resolveDebugConfiguration(_, configuration) {
       if (configuration[sessionKey] !== undefined) return configuration;
@@ -128,6 +140,9 @@ export function debugConfigurations({ api, guest, folder }: ConfigurationOptions
       if (type === "python" || type === "debugpy") {
         const python = configuration.python ?? configuration.pythonPath ?? (await interpreter());
         return python === undefined ? configuration : { ...configuration, python };
+      }
+      if ((type === "node" || type === "pwa-node") && configuration.processId !== undefined) {
+        return await attachedByPort(configuration);
       }
       if (type === "gdb" || type === "cppdbg") return gdbConfiguration(configuration);
       if (type === "go" && configuration.request === "attach" && configuration.processId !== undefined) {

@@ -234,6 +234,30 @@ describe("a debug session", () => {
   });
 });
 
+describe("a Node.js that runs", () => {
+  it("listens for a debugger when it is told to, on the same port each time", async () => {
+    const command = [process.execPath, "--inspect-port=0", "-e", "setInterval(() => {}, 1000); console.log('runs')"];
+    const { processId, pid } = await agent.client.exec.start({ command });
+    for await (const event of await agent.client.exec.attach({ processId })) if (event.type === "stdout") break;
+    const { port } = await agent.client.debug.openInspector({ pid });
+    const targets = await (await fetch(`http://127.0.0.1:${port}/json/list`)).json();
+    expect(targets).toMatchObject([{ type: "node" }]);
+    expect(await agent.client.debug.openInspector({ pid })).toEqual({ port });
+    await agent.client.exec.signal({ processId, signal: "SIGKILL" });
+  });
+
+  it("is told from what the signal would end, and from what is not there", async () => {
+    const { processId, pid } = await agent.client.exec.start({ command: ["sleep", "60"] });
+    await expect(agent.client.debug.openInspector({ pid })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/^pid: process \d+ is .*; only a Node.js listens when it is told to$/),
+    });
+    expect((await agent.client.exec.list({})).processes).toMatchObject([{ processId, exitCode: null }]);
+    await agent.client.exec.signal({ processId, signal: "SIGKILL" });
+    await expect(agent.client.debug.openInspector({ pid: 2 ** 22 })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+});
+
 describe("what cannot be debugged", () => {
   it.each([
     [{ type: "cobol" }, "type: there is no debugger for cobol; there are node, pwa-node, debugpy, python, gdb"],

@@ -9,11 +9,13 @@ import type {
 import { limits } from "@dormouse/contract/limits";
 import { requestOf } from "../../process/command.ts";
 import type { Spawner } from "../../process/spawner.ts";
+import type { PortService } from "../ports.ts";
 import type { PtyService } from "../pty.ts";
 import { randomId } from "../random-id.ts";
 import type { Machine } from "../session.ts";
 import { type AdapterStart, adapterFor, type DebugTools } from "./adapters.ts";
 import { type AdapterProcess, runningAdapter, startAdapter } from "./connection.ts";
+import { openInspector } from "./inspector.ts";
 import { listProcesses } from "./processes.ts";
 import type { DapRequest } from "./protocol.ts";
 import { createDebugSession, type DebugSession } from "./session.ts";
@@ -24,6 +26,7 @@ export interface DebugServiceOptions {
   machine: Machine;
   spawner: Spawner;
   pty: PtyService;
+  ports: Pick<PortService, "list">;
   tools: DebugTools;
 }
 
@@ -40,7 +43,7 @@ interface Entry {
 const keptEndings = 64;
 
 /** Starts debug adapters and keeps their sessions. */
-export function createDebugService({ machine, spawner, pty, tools }: DebugServiceOptions) {
+export function createDebugService({ machine, spawner, pty, ports, tools }: DebugServiceOptions) {
   const entries = new Map<string, Entry>();
   const endings = new Map<string, string>();
   const starting = new Map<string, Promise<DebugSessionInfo>>();
@@ -201,6 +204,9 @@ export function createDebugService({ machine, spawner, pty, tools }: DebugServic
     },
 
     processes: () => listProcesses(machine.root),
+
+    openInspector: (pid: number, signal?: AbortSignal): Promise<number> =>
+      openInspector({ machine, spawner, ports }, pid, signal),
 
     /** At the agent's end. */
     close(): void {
