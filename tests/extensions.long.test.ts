@@ -167,7 +167,9 @@ test("keys and snippets from a file of the workspace work", async () => {
   await page.keyboard.type("greeting");
   await runCommand(page, "Snippets: Insert Snippet");
   await page.locator(".quick-input-list .monaco-list-row", { hasText: "Greeting" }).first().click();
-  await eventually("the snippet is in a line of its own", async () => /notes\s*\n?.*Good evening, Ada\./.test(await editorText(page)));
+  await eventually("the snippet is in a line of its own", async () =>
+    /notes\s*\n?.*Good evening, Ada\./.test(await editorText(page)),
+  );
 });
 
 test("a program with an entry for browsers runs, and reaches nothing of the platform", async () => {
@@ -176,7 +178,11 @@ test("a program with an entry for browsers runs, and reaches nothing of the plat
   await runCommand(page, "Ada: Greet");
   await notice("Good evening from a browser").waitFor();
   await runCommand(page, "Ada: Reach");
-  const reached = await eventually("it tells what it reached", () => readFile(join(folder, "reach.txt"), "utf8"), 60_000);
+  const reached = await eventually(
+    "it tells what it reached",
+    () => readFile(join(folder, "reach.txt"), "utf8"),
+    60_000,
+  );
   expect(reached.split("\n")).toEqual([
     "origin: null",
     ...["fetch", "post", "elsewhere", "file", "json", "command", "cookies"].map((name) => `${name} refused`),
@@ -188,7 +194,9 @@ test("a program with an entry for browsers runs, and reaches nothing of the plat
 
 test("one that needs Node.js is refused with the reason", async () => {
   await installFile("server.vsix", server);
-  await notice(/server\.vsix was not installed: ada\.server cannot run in a browser: its program needs Node\.js/).waitFor();
+  await notice(
+    /server\.vsix was not installed: ada\.server cannot run in a browser: its program needs Node\.js/,
+  ).waitFor();
   expect(await installedHere()).toEqual(["ada.dusk", "ada.greeter", "ada.shortcuts"]);
 });
 

@@ -45,7 +45,9 @@ export async function startGallery(extensions: readonly GalleryExtension[]): Pro
     if (!found) response.writeHead(404).end();
     else if (type === "Microsoft.VisualStudio.Services.VSIXPackage") response.writeHead(200).end(found.package);
     else if (type === "Microsoft.VisualStudio.Services.Content.Details")
-      response.writeHead(200, { "content-type": "text/markdown" }).end(`# ${found.name}\n\nIts description at length.\n`);
+      response
+        .writeHead(200, { "content-type": "text/markdown" })
+        .end(`# ${found.name}\n\nIts description at length.\n`);
     else if (type === "Microsoft.VisualStudio.Code.Manifest") json(manifestOf(found));
     else response.writeHead(404).end();
   });

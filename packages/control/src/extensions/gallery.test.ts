@@ -42,16 +42,28 @@ beforeEach(() => {
 });
 
 const query = { filters: [{ criteria: [{ filterType: 10, value: "dusk" }], pageSize: 5000 }], flags: 1, token: "mine" };
-const packageOf = (path: string) => ({ assetType: "Microsoft.VisualStudio.Services.VSIXPackage", source: origin + path });
+const packageOf = (path: string) => ({
+  assetType: "Microsoft.VisualStudio.Services.VSIXPackage",
+  source: origin + path,
+});
 const assetOf = async (source: string) => {
   versions = [{ version: "1.0.0", files: [{ assetType: "icon", source }] }];
-  const answer = (await gallery.query(query, "/assets", never)) as { results: { extensions: { versions: { files: { source: string }[] }[] }[] }[] };
+  const answer = (await gallery.query(query, "/assets", never)) as {
+    results: { extensions: { versions: { files: { source: string }[] }[] }[] }[];
+  };
   return String(answer.results[0]?.extensions[0]?.versions[0]?.files[0]?.source).slice("/assets/".length);
 };
 const text = async (path: string) => (await gallery.asset(path, never)).body.text();
 
 test("a query goes on with what belongs to one alone, and files in its answer are asked for here", async () => {
-  versions = [{ version: "1.0.0", assetUri: `${origin}/files`, fallbackAssetUri: `${origin}/files`, files: [packageOf("/files/x")] }];
+  versions = [
+    {
+      version: "1.0.0",
+      assetUri: `${origin}/files`,
+      fallbackAssetUri: `${origin}/files`,
+      files: [packageOf("/files/x")],
+    },
+  ];
   const answer = JSON.stringify(await gallery.query(query, "http://here/assets", never));
   expect(answer).not.toContain(origin);
   expect(answer).toContain('"more":1');
@@ -71,7 +83,9 @@ test("only files that an answer has named are asked for, also by a redirect", as
   for (const path of [other, named.slice(0, -1), `${named}/../b`, `${named}/x/y`, "x", ""]) {
     await expect(gallery.asset(path, never)).rejects.toThrow("no answer of the gallery has named this file");
   }
-  await expect(gallery.asset(await assetOf(`${origin}/none`), never)).rejects.toThrow("the gallery has no such file (status 404)");
+  await expect(gallery.asset(await assetOf(`${origin}/none`), never)).rejects.toThrow(
+    "the gallery has no such file (status 404)",
+  );
   await expect(gallery.asset(await assetOf(`${origin}/round`), never)).rejects.toThrow(/sends from .* on and on/);
 });
 
@@ -86,7 +100,9 @@ test.each([
   "nothing",
 ])("a file at %s is not asked for", async (source) => {
   const asset = await assetOf(source);
-  await expect(gallery.asset(asset, never)).rejects.toThrow(/the gallery leads to .*, which is no public server reached by https/);
+  await expect(gallery.asset(asset, never)).rejects.toThrow(
+    /the gallery leads to .*, which is no public server reached by https/,
+  );
 });
 
 test("nor where a redirect leads into a network", async () => {
@@ -132,7 +148,9 @@ test("a package is that of the version, for browsers where there is one; none fo
 test("what is no query and no answer is refused, and a gallery that is away is told", async () => {
   await expect(gallery.query({ filters: [] }, "", never)).rejects.toThrow("the query is none of a gallery");
   versions = [{ version: 1 }];
-  await expect(gallery.query(query, "", never)).rejects.toThrow("the gallery's answer is none of a gallery of extensions");
+  await expect(gallery.query(query, "", never)).rejects.toThrow(
+    "the gallery's answer is none of a gallery of extensions",
+  );
   await using away = createGallery({ url: "http://127.0.0.1:9/gallery", secret: "x" });
   await expect(away.query(query, "", never)).rejects.toThrow("the gallery's server 127.0.0.1:9 does not answer");
 });
