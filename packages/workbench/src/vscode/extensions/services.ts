@@ -19,8 +19,12 @@ export function galleryConfiguration({ gallery }: AccountExtensions) {
   return { serviceUrl, resourceUrlTemplate: "", extensionUrlTemplate: "", controlUrl: "", nlsBaseUrl: "" };
 }
 
-/** Of what VS Code's own gallery offers the search is enough: nothing is counted, and one way to find a version is. */
+/**
+ * Of what VS Code's own gallery offers the search is enough: nothing is counted, and there is one way to find a version.
+ * Nor does another gallery sign its extensions with Microsoft's key, without which none could be installed.
+ */
 function searchOnly(manifest: IExtensionGalleryManifest): IExtensionGalleryManifest {
   const resources = manifest.resources.filter(({ type }) => type.startsWith("ExtensionQueryService"));
-  return { ...manifest, resources };
+  const { signing: _, ...capabilities } = manifest.capabilities;
+  return { ...manifest, resources, capabilities };
 }
