@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { dockerfileNeeds, lineOfStep } from "./dockerfile.ts";
+import { dockerfileNeeds, findStep } from "./dockerfile.ts";
 
 const needs = (text: string, options: { args?: Record<string, string>; target?: string } = {}) =>
   dockerfileNeeds(text, { architecture: "amd64", ...options });
@@ -18,14 +18,14 @@ describe("images that a Dockerfile is built from", () => {
     ["an argument that is not declared is none", "FROM debian${TAG}", ["debian"], { args: { TAG: ":13" } }],
     ["its own platform", "FROM --platform=$BUILDPLATFORM debian:12", ["debian:12"]],
     ["stages", "FROM a AS one\nFROM one\nCOPY --from=one /x /y", ["a"]],
-    ["stages by number", "FROM a\nFROM b\nCOPY --from=0 /x /y", ["b", "a"]],
+    ["stages by number", "FROM a\nFROM b\nCOPY --from=0 /x /y", ["a", "b"]],
     [
       "files of an image",
       "FROM a\nCOPY --from=b:1 /x /y\nRUN --mount=type=bind,from=c,target=/c ls /c",
       ["a", "b:1", "c"],
     ],
     ["not of stages that are not built", "FROM a AS one\nFROM b AS two\nFROM c", ["c"]],
-    ["of the target", "FROM a AS one\nFROM b AS two\nCOPY --from=one / /\nFROM c", ["b", "a"], { target: "TWO" }],
+    ["of the target", "FROM a AS one\nFROM b AS two\nCOPY --from=one / /\nFROM c", ["a", "b"], { target: "TWO" }],
     ["a stage is one only for what follows", "FROM debian AS debian\nFROM debian", ["debian"]],
     ["text that only looks like it", "FROM a\nRUN <<EOF\nFROM b\nEOF\n# FROM c", ["a"]],
   ])("%s", (_, text, images, options) => {
@@ -39,12 +39,14 @@ describe("files that a Dockerfile takes from its context", () => {
     ["some", "COPY a.txt ./b/c/ /x/\nADD --chown=1:1 d /d", ["a.txt", "b/c", "d"]],
     ["in brackets", 'COPY ["a file", "/x"]', ["a file"]],
     ["all", "COPY a /a\nCOPY . /x", ["."]],
-    ["patterns may be all", "COPY *.txt /x", ["."]],
+    ["patterns", "COPY package*.json ./a/?.txt ./", ["a/?.txt", "package*.json"]],
+    ["other patterns may be all", "COPY [ab].txt /x", ["."]],
     ["variables may be all", "COPY $A /x", ["."]],
     ["what leads upwards may be all", "COPY ../a /x", ["."]],
     ["not what a stage gives", "COPY --from=other /a /b", []],
     ["not what stands in it or comes from the net", "COPY <<EOF /x\nhello\nEOF\nADD https://a.test/b.tar /b", []],
     ["a mount has all of it", "RUN --mount=target=/src ls /src", ["."]],
+    ["or what it names", "RUN --mount=type=bind,source=a.txt,target=/a cat /a", ["a.txt"]],
     ["a cache has nothing of it", "RUN --mount=type=cache,target=/c ls", []],
   ])("%s", (_, lines, sources) => {
     expect(needs(`FROM base\n${lines}\n`).sources).toEqual(sources);
@@ -54,6 +56,8 @@ describe("files that a Dockerfile takes from its context", () => {
 describe("a Dockerfile that cannot be built", () => {
   it.each<[text: string, message: RegExp, line: number | null, target?: string]>([
     ["RUN true", /RUN stands before the first FROM/, 1],
+    ["ENV A=1\nFROM a", /ENV stands before the first FROM/, 1],
+    ["FROM a\nRUN x\nRUM y", /RUM is no instruction/, 3],
     ["", /there is no FROM/, null],
     ["\nARG X\nFROM $X", /FROM \$X names no image/, 3],
     ["ARG X=a@sha256:1\nFROM $X", /FROM \$X is a@sha256:1: a digest must stand in the Dockerfile itself/, 2],
@@ -67,8 +71,9 @@ describe("a Dockerfile that cannot be built", () => {
   });
 });
 
-describe("the line that a build had come to", () => {
-  const text = "FROM a AS one\nRUN x\nFROM b\nRUN x\nRUN y && \\\n  # why\n  z\nRUN <<EOF\nw\nEOF\n";
+describe("the step that a build had come to", () => {
+  const texts = ["FROM a AS one", "RUN x", "FROM b", "RUN x", "RUN y && \\\n  # why\n  z"];
+  const written = texts.map((text, index) => ({ keyword: "", line: index + 1, text }));
   it.each<[steps: string[], line: number | null]>([
     [["FROM a AS one", "RUN x"], 2],
     [["FROM a AS one", "RUN x", "FROM b", "RUN x"], 4],
@@ -78,6 +83,6 @@ describe("the line that a build had come to", () => {
     [["RUN x", "RUN something else"], null],
     [[], null],
   ])("%j: %s", (steps, line) => {
-    expect(lineOfStep(text, steps)).toBe(line);
+    expect(findStep(written, steps)?.line ?? null).toBe(line);
   });
 });

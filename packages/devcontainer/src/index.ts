@@ -25,7 +25,9 @@ export {
   type PortVisibility,
   type PrebuildTrigger,
 } from "./customizations.ts";
-export { type DockerfileNeeds, type DockerfileOptions, dockerfileNeeds, lineOfStep } from "./dockerfile.ts";
+export { type DockerfileNeeds, dockerfileNeeds, findStep } from "./dockerfile.ts";
+export { type DockerfileSegment, dockerfileSegments } from "./dockerfile-segments.ts";
+export type { DockerfileOptions, DockerfileStep } from "./dockerfile-stages.ts";
 export { type JsonPath, locate, type TextPosition } from "./document.ts";
 export {
   buildGraph,

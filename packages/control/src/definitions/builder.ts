@@ -6,6 +6,7 @@ import { follow, type GuestClient, type HostConnection, remote } from "../host/c
 import { findAccount } from "./accounts.ts";
 import type { BuildStore } from "./build-store.ts";
 import { type BuilderMachines, baseTemplate } from "./builder-machines.ts";
+import { createBuiltSnapshots } from "./built-snapshots.ts";
 import type { MachineStart } from "./definition.ts";
 import type { FeatureInstallation, ResolvedDefinition } from "./resolve.ts";
 import { runLogged } from "./run.ts";
@@ -50,22 +51,11 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 /** The {@link Builder} on a host. */
 export function createBuilder({ host, store, machines, featureTimeoutMs }: BuilderOptions): Builder {
   const lock = new KeyedLock();
+  const built = createBuiltSnapshots({ host, store });
 
   async function templateOf({ image }: ResolvedDefinition, { onProgress }: BuildWatcher, signal: AbortSignal) {
     if (!image) return await baseTemplate(host, signal);
     return await follow(host.calls.templates.ofImage({ image: image.exact }, { signal }), onProgress);
-  }
-
-  /** Under the last of these keys that has something which its host still has. */
-  async function findBuilt(keys: readonly string[]) {
-    for (;;) {
-      const found = await store.find(keys);
-      if (!found) return undefined;
-      const { workspaceId, id } = found.snapshot;
-      const { snapshots } = await remote(host.calls.snapshots.list({ workspaceId }));
-      if (snapshots.some((snapshot) => snapshot.id === id)) return found;
-      await store.forget(found.key);
-    }
   }
 
   async function build(options: {
@@ -85,10 +75,7 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
         for (const image of step.images) await bringImage({ id: builderId, guest, image, watcher, signal });
         watcher.onProgress({ step: "builder", message: "Keeping what was built" });
         const name = step.feature?.name ?? (step.images.length > 0 ? "services" : "resources");
-        const taken = { workspaceId: builderId, generation: 1, reason: "fork" as const, name: name.slice(0, 100) };
-        const { id } = await remote(host.calls.machines.snapshot(taken, { signal }));
-        snapshot = { workspaceId: builderId, id };
-        await store.save(step.key, snapshot);
+        snapshot = await built.keep({ key: step.key, builderId, name, signal });
       }
       if (!snapshot) throw new DormouseError("internal", "a build without a snapshot");
       return snapshot;
@@ -177,7 +164,7 @@ export function createBuilder({ host, store, machines, featureTimeoutMs }: Build
       if (!last) return { start, imageEnv };
       // Two that want the same build it once.
       const snapshot = await lock.run(last.key, async () => {
-        const found = await findBuilt(needed.map(({ key }) => key));
+        const found = await built.find(needed.map(({ key }) => key));
         if (found?.key === last.key) return found.snapshot;
         const left = needed.slice(needed.findIndex(({ key }) => key === found?.key) + 1);
         return await build({

@@ -6,7 +6,8 @@ import { DormouseError } from "@dormouse/base";
 import { request } from "undici";
 import { type HostConnection, remote } from "../host/client.ts";
 import type { GuestAccount } from "./accounts.ts";
-import { runLogged } from "./run.ts";
+import { ignoreFiles, pathsFunction } from "./build-context.ts";
+import { busybox, runLogged } from "./run.ts";
 import { podman } from "./services.ts";
 
 /** What of a machine is a workspace's own beside its repository. */
@@ -23,8 +24,11 @@ export interface Carrier {
   takeOut(from: MachineFolder, volumes: Volumes | undefined, signal: AbortSignal): Promise<void>;
   /** Puts them into another machine, where the repository's folder is the account's from then on. Can be repeated. */
   putIn(workspaceId: string, folder: string, account: GuestAccount, signal: AbortSignal): Promise<void>;
-  /** Copies a folder to another machine, where it is root's, without what git keeps in it. */
-  copy(from: MachineFolder, to: MachineFolder, signal: AbortSignal): Promise<void>;
+  /**
+   * Copies out of a folder into one of another machine what the sources of a Dockerfile name and `.dockerignore`s, where
+   * it is root's, without what git keeps there.
+   */
+  copy(from: MachineFolder, to: MachineFolder, sources: readonly string[], signal: AbortSignal): Promise<void>;
   /** Removes the files. */
   drop(workspaceId: string): Promise<void>;
 }
@@ -39,8 +43,6 @@ const archive = "/var/tmp/dormouse-carried.tar";
 const volumesArchive = "/var/tmp/dormouse-volumes.tar";
 /** Where volumes of the engine lie as archives in between. */
 const exported = "/var/tmp/dormouse-volumes";
-/** In every machine, whatever its image has. */
-export const busybox = "/run/dormouse/tools/bin/busybox";
 const timeoutMs = 30 * 60_000;
 
 // Volumes without a name are of one container alone, which is made anew.
@@ -72,6 +74,38 @@ for file in ${exported}/*.tar; do
   $p volume import "$name" "/host$file"
 done
 $b rm -rf ${exported}`;
+
+const packSources = `set -e
+b=${busybox} archive=$1
+$b rm -f "$archive"
+cd "$2"
+shift 2
+${pathsFunction}
+all=
+for source; do
+  paths "$source"
+  all="$all
+$found"
+done
+set --
+case "$all
+" in
+*"
+.
+"*)
+  set +f
+  for name in * .[!.]* ..?*; do
+    [ "$name" = .git ] && continue
+    if [ -e "$name" ] || [ -L "$name" ]; then set -- "$@" "./$name"; fi
+  done ;;
+*)
+  for path in $all; do
+    if [ -e "$path" ]; then set -- "$@" "$path"; fi
+  done ;;
+esac
+[ $# -gt 0 ] || exit 0
+$b mkdir -p /var/tmp
+tar -cf "$archive" "$@"`;
 
 /** A {@link Carrier} whose files lie in a folder. */
 export function createCarrier(host: HostConnection, folder: string): Carrier {
@@ -146,12 +180,8 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       await run(workspaceId, script, [archive, posix.normalize(target), `${uid}:${gid}`, home], signal);
     },
 
-    async copy(from, to, signal) {
-      const pack =
-        'cd "$2"; archive=$1; set --; for name in * .[!.]* ..?*; do [ "$name" = .git ] && continue; ' +
-        '{ [ -e "$name" ] || [ -L "$name" ]; } && set -- "$@" "./$name"; done; ' +
-        `[ $# -gt 0 ] || exit 0; ${busybox} mkdir -p /var/tmp && tar -cf "$archive" "$@"`;
-      await run(from.workspaceId, `${busybox} rm -f "$1"; ${pack}`, [archive, from.folder], signal);
+    async copy(from, to, sources, signal) {
+      await run(from.workspaceId, packSources, [archive, from.folder, ...sources, ...ignoreFiles], signal);
       const target = posix.normalize(to.folder);
       const make = `${busybox} mkdir -p "$1"`;
       await run(to.workspaceId, make, [target], signal);
@@ -165,7 +195,7 @@ export function createCarrier(host: HostConnection, folder: string): Carrier {
       const answer = await body.text();
       if (statusCode !== 200) throw transferError(answer, statusCode);
       await remote(host.guest(from.workspaceId).files.remove({ path: archive }, { signal }));
-      const unpack = `set -e; tar -xof "$1" -C "$2"; ${busybox} rm "$1"`;
+      const unpack = `set -e; tar -xof "$1" -C "$2"; ${busybox} rm "$1"; ${busybox} find "$2" -name .git -prune -exec ${busybox} rm -rf {} +`;
       await run(to.workspaceId, unpack, [archive, target], signal);
     },
 

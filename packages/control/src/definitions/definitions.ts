@@ -122,6 +122,9 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const guest = host.guest(row.id);
     const { id, folder, env, vcpus, memoryMib, diskGib } = row;
     const owner = { id, folder, env };
+    const { ownerId, organisationId, repository } = row;
+    // What is nobody's repository is this workspace's alone.
+    const scope = { ownerId, organisationId, repository: repository ?? id };
     const file =
       wanted === false ? undefined : await readDefinition({ guest, owner, wanted, defaultNamespace, signal });
     // What lies in a prebuild was decided when it was made.
@@ -141,7 +144,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
     const resolved = await resolveDefinition({
       ...{ host, guest, file, owner, defaultNamespace, signal },
       resources: { vcpus, memoryMib, diskGib },
-      buildImage: (source) => imageBuilder.ensure(source, { workspaceId: id, folder }, watcher, signal),
+      buildImage: (source) => imageBuilder.ensure(source, { workspaceId: id, folder, scope }, watcher, signal),
       onProgress: watcher.onProgress,
     });
     for (const note of resolved.definition.notes) watcher.onLog(note);

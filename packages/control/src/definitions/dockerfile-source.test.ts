@@ -48,21 +48,20 @@ describe("the Dockerfile of a definition", () => {
     expect(await source).toMatchObject({
       ...{ path: ".devcontainer/Dockerfile", context: "app", target: "0", args: { TAG: "2" } },
       options: ["--label=a=b", "--add-host=c:1.2.3.4"],
-      needs: { images: [{ name: "a:2", line: 2 }], sources: ["a.txt"] },
+      images: [{ name: "a:2", line: 2 }],
+      segments: [{ args: { TAG: "2" }, images: ["a:2"], sources: ["a.txt"], steps: [{ line: 2 }, { line: 3 }] }],
       notes: [
         "build.options: --network=host is not passed on",
         "build.options: --no-cache is not passed on",
         "build.cacheFrom: not asked: what was built here once is kept",
       ],
     });
-    expect(commands[0]?.slice(-4)).toEqual([
-      ...["/workspaces/app/app", "./a.txt", "./.dockerignore", "./.containerignore"],
-    ]);
+    expect(commands[0]?.slice(-4)).toEqual([...["/workspaces/app/app", "a.txt", ".dockerignore", ".containerignore"]]);
   });
 
   it("in its older form, and none", async () => {
     const { source } = read({ dockerFile: "../Dockerfile", context: ".." }, { Dockerfile: "FROM a\n" });
-    expect(await source).toMatchObject({ path: "Dockerfile", context: ".", needs: { sources: [] } });
+    expect(await source).toMatchObject({ path: "Dockerfile", context: ".", segments: [{ sources: [] }] });
     expect(await read({ image: "a" }, {}).source).toBeUndefined();
   });
 

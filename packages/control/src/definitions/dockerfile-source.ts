@@ -4,13 +4,16 @@ import { DormouseError } from "@dormouse/base";
 import {
   type DevcontainerConfig,
   type DockerfileNeeds,
+  type DockerfileSegment,
   dockerfileNeeds,
+  dockerfileSegments,
   type JsonPath,
   locate,
   sourceOf,
   substituteLocal,
 } from "@dormouse/devcontainer";
 import { type GuestClient, remote } from "../host/client.ts";
+import { hashContext } from "./build-context.ts";
 import { type DefinitionProblem, fileError, type VariableOwner, variablesOf } from "./definition.ts";
 
 /** A Dockerfile of a repository, with all that decides what comes of it. */
@@ -24,7 +27,12 @@ export interface DockerfileSource {
   target: string | undefined;
   /** More arguments of the build. */
   options: string[];
-  needs: DockerfileNeeds;
+  /** The images that it names. */
+  images: DockerfileNeeds["images"];
+  /** What is built one after the other. */
+  segments: DockerfileSegment[];
+  /** Of its context: by sources of segments and names of files that say what is ignored, see {@link hashContext}. */
+  contents: ReadonlyMap<string, string>;
   /** What of the definition is left out, a line each. */
   notes: string[];
   /** SHA-256 over text, settings, and what it can take out of its context. */
@@ -41,24 +49,8 @@ export interface ReadDockerfileOptions {
   signal: AbortSignal;
 }
 
-/** A context may be a large repository, read by an emulated processor. */
-const hashTimeoutMs = 10 * 60_000;
-
 /** Of machines, and of images for them. Hosts and control are of one architecture. */
 const architecture = process.arch === "x64" ? "amd64" : process.arch;
-
-/**
- * Kind, mode, and content of files, in an order of their own, however they came to lie there. What git keeps is no part of
- * it: that differs from clone to clone.
- */
-const hashScript = `
-b=/run/dormouse/tools/bin/busybox
-cd "$1" || exit 1
-shift
-{
-  $b find -H "$@" -name .git -prune -o -exec $b stat -c '%a %F %N' {} +
-  $b find -H "$@" -name .git -prune -o -type f -exec $b sha256sum {} +
-} 2>/dev/null | $b sort | $b sha256sum`;
 
 /**
  * Reads the Dockerfile that a definition names; undefined when it names none.
@@ -110,12 +102,15 @@ export async function readBuild(
 ): Promise<DockerfileSource> {
   const { path, context, args, target, place, contextPlace, notes } = request;
   const text = request.text ?? (await readText(options, path, place));
-  const needs = needsOf(path, text, { args, target });
-  const contents = await hashContext(options, context, needs.sources, contextPlace);
+  const { images, segments } = partsOf(path, text, { args, target });
+  const sources = [...new Set(segments.flatMap((segment) => segment.sources))].sort();
+  const contents = await readContext(options, context, sources, contextPlace);
   const settings = JSON.stringify([path, context, args, target ?? null, request.options]);
   return {
-    ...{ path, text, context, args, target, options: request.options, needs, notes },
-    hash: createHash("sha256").update(`${settings}\0${text}\0${contents}`).digest("hex"),
+    ...{ path, text, context, args, target, options: request.options, images, segments, contents, notes },
+    hash: createHash("sha256")
+      .update(`${settings}\0${text}\0${JSON.stringify([...contents])}`)
+      .digest("hex"),
   };
 }
 
@@ -133,9 +128,10 @@ async function readText(
 }
 
 /** @throws DormouseError as `dockerfileNeeds`, with the file's name. */
-function needsOf(path: string, text: string, options: { args: Record<string, string>; target: string | undefined }) {
+function partsOf(path: string, text: string, options: { args: Record<string, string>; target: string | undefined }) {
   try {
-    return dockerfileNeeds(text, { ...options, architecture });
+    const own = { ...options, architecture };
+    return { images: dockerfileNeeds(text, own).images, segments: dockerfileSegments(text, own) };
   } catch (caught) {
     const { message, details } = DormouseError.from(caught);
     throw dockerfileError({ path, text }, typeof details.line === "number" ? details.line : null, message);
@@ -165,30 +161,19 @@ export function placeOf(
   return { file: path, line, column };
 }
 
-async function hashContext(
+async function readContext(
   { guest, owner, signal }: Omit<ReadDockerfileOptions, "file">,
   context: string,
   sources: readonly string[],
   place: Omit<DefinitionProblem, "message">,
-): Promise<string> {
-  if (sources.length === 0) return "";
-  const paths = sources.includes(".")
-    ? ["."]
-    : [...sources, ".dockerignore", ".containerignore"].map((path) => `./${path}`);
-  const command = [
-    "/run/dormouse/tools/bin/busybox",
-    "sh",
-    "-c",
-    hashScript,
-    "sh",
-    posix.join(owner.folder, context),
-    ...paths,
-  ];
-  const input = { command, cwd: "/", user: "root", env: {}, timeoutMs: hashTimeoutMs };
-  const { exitCode, stdout, timedOut } = await remote(guest.exec.run(input, { signal }));
-  if (timedOut) throw fileError(place, `the folder ${context} is too large to be built in`);
-  if (exitCode !== 0) throw fileError(place, `there is no folder ${context} to build in`);
-  return stdout.trim();
+): Promise<Map<string, string>> {
+  const folder = posix.join(owner.folder, context);
+  return await hashContext({ guest, folder, sources, signal }).catch((caught: unknown) => {
+    const { code } = DormouseError.from(caught);
+    if (signal.aborted || !(code === "not_found" || code === "resource_exhausted")) throw caught;
+    const why = code === "not_found" ? `there is no folder ${context}` : `the folder ${context} is too large`;
+    throw fileError(place, `${why} to build in`);
+  });
 }
 
 /** Options of `docker build` that mean the same here and reach no further than what is built. */

@@ -18,6 +18,9 @@ export interface RunLogged {
   signal: AbortSignal;
 }
 
+/** In every machine, whatever its image has. */
+export const busybox = "/run/dormouse/tools/bin/busybox";
+
 /** Kept for the error; the rest is in the log. */
 const tailLines = 20;
 const lineCharacters = 500;

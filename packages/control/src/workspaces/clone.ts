@@ -1,9 +1,8 @@
 import { DormouseError, withTimeout } from "@dormouse/base";
 import { fromRpcError } from "@dormouse/contract";
 import { findAccount } from "../definitions/accounts.ts";
-import { busybox } from "../definitions/carry.ts";
 import type { Definition } from "../definitions/definition.ts";
-import { runLogged } from "../definitions/run.ts";
+import { busybox, runLogged } from "../definitions/run.ts";
 import { type GuestClient, remote } from "../host/client.ts";
 import type { WorkspaceRow } from "./view.ts";
 
