@@ -10,7 +10,7 @@ import { defineConfig, type Plugin } from "vite";
  */
 export default defineConfig({
   base: "/workbench/",
-  plugins: [withoutServersInPage(), withoutForeignMaps(), precompressed()],
+  plugins: [withoutServersInPage(), withoutForeignMaps(), extensionsWithoutOrigin(), precompressed()],
   build: {
     target: "esnext",
     // Extension files are fetched by the worker host, which cannot load `data:` URLs.
@@ -48,6 +48,40 @@ function withoutForeignMaps(): Plugin {
     name: "without-foreign-maps",
     generateBundle(_options, bundle) {
       for (const name of Object.keys(bundle)) if (name.endsWith(".map")) delete bundle[name];
+    },
+  };
+}
+
+/**
+ * Extensions run in a frame that the gateway gives no origin. There Chromium runs no worker that is a module, but one that
+ * loads a module; and the frame's own policy names its origin, which it has none of: the gateway sends one in its place.
+ */
+function extensionsWithoutOrigin(): Plugin {
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: it is the frame's own text.
+  const changes: readonly (readonly [string | RegExp, string])[] = [
+    [/<meta http-equiv="Content-Security-Policy"[^>]*>/, ""],
+    [
+      "`await import('${workerUrl}');`",
+      "`import('${workerUrl}').catch((error) => setTimeout(() => { throw error; }));`",
+    ],
+    [
+      "new Worker(URL.createObjectURL(blob), { name, ...workerOptions })",
+      "new Worker(URL.createObjectURL(blob), { name })",
+    ],
+  ];
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: it is the frame's own text.
+  return {
+    name: "extensions-without-origin",
+    generateBundle(_options, bundle) {
+      const frame = Object.values(bundle).find(({ fileName }) => fileName.includes("webWorkerExtensionHostIframe"));
+      if (frame?.type !== "asset") return this.error("the page has no frame for extensions any more");
+      let content = Buffer.from(frame.source).toString("utf8");
+      for (const [before, after] of changes) {
+        const changed = content.replace(before, () => after);
+        if (changed === content) this.error(`the frame for extensions has no ${String(before)} any more`);
+        content = changed;
+      }
+      frame.source = content;
     },
   };
 }

@@ -4,6 +4,7 @@ import { createServer, request as httpRequest, type IncomingMessage, type Server
 import { connect, type Socket } from "node:net";
 import { extname, join } from "node:path";
 import type { UserSettings, Workspace } from "@dormouse/contract";
+import { assetHeaders, pageHeaders, toClient } from "../../packages/gateway/src/headers.ts";
 import type { TestMachine } from "./workbench-machine.ts";
 
 /** A door to one test machine: the page, the few REST calls it makes, and the way to the agent. */
@@ -23,19 +24,6 @@ export interface TestDoor extends AsyncDisposable {
   restore(): void;
 }
 
-/** The policy the gateway sends with the page. */
-const contentSecurityPolicy = [
-  "default-src 'none'",
-  "script-src 'self' 'wasm-unsafe-eval'",
-  "worker-src 'self' blob:",
-  "style-src 'self' 'unsafe-inline'",
-  "img-src 'self' data: blob:",
-  "font-src 'self' data:",
-  "connect-src 'self' ws: wss: data:",
-  "frame-src 'self'",
-  "manifest-src 'self'",
-].join("; ");
-
 const types: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
@@ -46,8 +34,20 @@ const types: Readonly<Record<string, string>> = {
   ".ttf": "font/ttf",
 };
 
+/** A control that knows the person's extensions; otherwise they have none. */
+export interface TestControl {
+  url: string;
+  apiKey: string;
+}
+
 /** Opens the door, on a free port unless one is named. `dist` is the built page. */
-export async function openDoor(machine: TestMachine, dist: string, folder: string, wantedPort = 0): Promise<TestDoor> {
+export async function openDoor(
+  machine: TestMachine,
+  dist: string,
+  folder: string,
+  wantedPort = 0,
+  platform?: TestControl,
+): Promise<TestDoor> {
   const sockets = new Set<Socket>();
   let isCut = false;
   let isApiCut = false;
@@ -73,6 +73,10 @@ export async function openDoor(machine: TestMachine, dist: string, folder: strin
     if (pathname === "/api/me/settings") {
       if (request.method === "PUT") Object.assign(door.settings, JSON.parse(await textOf(request)));
       json(200, door.settings);
+    } else if (platform && /^\/api\/(me\/extensions|extensions|gallery)(\/|$)/.test(pathname)) {
+      return passToPlatform(request, response, platform);
+    } else if (pathname === "/api/me/extensions") {
+      json(200, { gallery: false, extensions: [] });
     } else if (/^\/api\/workspaces\/[^/]+\/egress(\/allow)?$/.test(pathname)) {
       if (request.method === "POST") {
         const { rules } = JSON.parse(await textOf(request)) as { rules: string[] };
@@ -89,25 +93,47 @@ export async function openDoor(machine: TestMachine, dist: string, folder: strin
       }
       if (isApiCut) json(503, { code: "unavailable", message: "the platform restarts", details: {} });
       else json(200, door.workspace);
-    } else if (pathname.startsWith("/w/")) await file(response, join(dist, "index.html"));
-    else if (pathname.startsWith("/workbench/")) await file(response, join(dist, pathname.slice("/workbench/".length)));
+    } else if (pathname.startsWith("/w/")) await file(response, join(dist, "index.html"), request.headers.host);
+    else if (pathname.startsWith("/workbench/"))
+      await file(response, join(dist, pathname.slice("/workbench/".length)), request.headers.host);
     else json(404, { code: "not_found", message: `nothing is at ${pathname}`, details: {} });
   };
 
-  const file = async (response: ServerResponse, path: string): Promise<void> => {
+  const file = async (response: ServerResponse, path: string, host: string | undefined): Promise<void> => {
     const found = await stat(path).catch(() => undefined);
     if (!found?.isFile()) {
       response.writeHead(404).end();
       return;
     }
-    // Pages that the workbench frames carry a policy of their own.
-    const isFrame = path.includes("/assets/");
+    const isAsset = path.includes("/assets/");
     response.writeHead(200, {
+      ...(isAsset ? assetHeaders(path, host) : pageHeaders(host)),
       "content-type": types[extname(path)] ?? "application/octet-stream",
-      "cache-control": path.includes("/assets/") ? "public, max-age=31536000, immutable" : "no-cache",
-      ...(extname(path) === ".html" && !isFrame ? { "content-security-policy": contentSecurityPolicy } : {}),
+      "cache-control": isAsset ? "public, max-age=31536000, immutable" : "no-cache",
     });
     createReadStream(path).pipe(response);
+  };
+
+  /** As the gateway does, with the person's key in the place of a cookie that only the page would send. */
+  const passToPlatform = (request: IncomingMessage, response: ServerResponse, { url, apiKey }: TestControl): void => {
+    const { origin: _, authorization: __, ...headers } = request.headers;
+    const isKnown = request.headers["sec-fetch-site"] === "same-origin";
+    const onward = httpRequest(
+      `${url}${request.url ?? ""}`,
+      {
+        method: request.method,
+        headers: {
+          ...{ ...headers, "x-forwarded-host": request.headers.host, "x-forwarded-proto": "http" },
+          ...(isKnown && { authorization: `Bearer ${apiKey}` }),
+        },
+      },
+      (answered) => {
+        response.writeHead(answered.statusCode ?? 502, toClient(answered.headers, "control"));
+        answered.pipe(response);
+      },
+    );
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
   };
 
   const pass = (request: IncomingMessage, response: ServerResponse, path: string): void => {

@@ -426,3 +426,34 @@ export const userSettings = z.object({
   keybindings: z.string().max(1024 * 1024),
 });
 export type UserSettings = z.infer<typeof userSettings>;
+
+/** `publisher.name`, as galleries and `devcontainer.json` name an extension. */
+export const extensionIdentifier = z
+  .string()
+  .max(255)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9-]*\.[A-Za-z0-9][A-Za-z0-9-]*$/, "must be PUBLISHER.NAME");
+
+/** An extension of the editor that somebody has installed. */
+export const editorExtension = z.object({
+  id: z.string(),
+  identifier: extensionIdentifier,
+  version: z.string(),
+  /** Size of its package. */
+  bytes: z.number().int(),
+  /** From a `.vsix` file, or from the gallery. */
+  source: z.enum(["file", "gallery"]),
+  /** Path under which its files are, without a slash at the end. Whoever knows it can read them. */
+  url: z.string(),
+  /** Its `package.json`. */
+  manifest: z.record(z.string(), z.unknown()),
+  /** Its `package.nls.json`: the texts that its manifest names. */
+  translations: z.record(z.string(), z.unknown()).nullable(),
+  /** What the editor notes about it. */
+  metadata: z.record(z.string(), z.unknown()),
+  installedAt: z.iso.datetime(),
+});
+export type EditorExtension = z.infer<typeof editorExtension>;
+
+/** What somebody has installed, and whether there is a gallery to install from. */
+export const editorExtensions = z.object({ gallery: z.boolean(), extensions: z.array(editorExtension) });
+export type EditorExtensions = z.infer<typeof editorExtensions>;

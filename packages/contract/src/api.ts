@@ -402,6 +402,45 @@ const me = {
     .route({ method: "PUT", path: "/me/settings", summary: "Save the editor's settings", tags: ["Account"] })
     .input(s.userSettings.partial())
     .output(s.userSettings),
+  extensions: oc
+    .route({
+      method: "GET",
+      path: "/me/extensions",
+      summary: "The editor's extensions",
+      description: "A `.vsix` file is installed by sending it as the body of `POST /me/extensions`.",
+      tags: ["Account"],
+    })
+    .input(empty)
+    .output(s.editorExtensions),
+  installExtension: oc
+    .route({
+      method: "POST",
+      path: "/me/extensions/from-gallery",
+      summary: "Install an extension from the gallery, or another version of it",
+      tags: ["Account"],
+    })
+    .input(
+      z.object({
+        identifier: s.extensionIdentifier,
+        /** Default: the newest that is no pre-release. */
+        version: z.string().max(100).optional(),
+        metadata: s.editorExtension.shape.metadata.optional(),
+      }),
+    )
+    .output(s.editorExtension),
+  saveExtension: oc
+    .route({
+      method: "PUT",
+      path: "/me/extensions/{id}",
+      summary: "Save what the editor notes about an extension",
+      tags: ["Account"],
+    })
+    .input(z.object({ id: z.string(), metadata: s.editorExtension.shape.metadata }))
+    .output(s.editorExtension),
+  removeExtension: oc
+    .route({ method: "DELETE", path: "/me/extensions/{id}", summary: "Uninstall an extension", tags: ["Account"] })
+    .input(z.object({ id: z.string() }))
+    .output(empty),
   setup: oc
     .route({
       method: "GET",

@@ -54,6 +54,18 @@ export const limits = {
   portLabelLength: 100,
   /** A link to a port that should last longer is better made anew. */
   portLinkSeconds: 30 * 24 * 3600,
+  /** Editor extensions: a package as it is sent, what is in it unpacked and in how many files, and one file of these. */
+  extensionBytes: 64 * 1024 * 1024,
+  extensionUnpackedBytes: 256 * 1024 * 1024,
+  extensionFiles: 10_000,
+  extensionFileBytes: 64 * 1024 * 1024,
+  /** `package.json` of an extension, and its translations: each page of its owner is sent them. */
+  extensionManifestBytes: 1024 * 1024,
+  /** Extensions of one person, and the bytes of their packages together. */
+  extensions: 100,
+  extensionsBytes: 512 * 1024 * 1024,
+  /** What the editor notes about an extension, as JSON. */
+  extensionMetadataBytes: 16 * 1024,
   /** Forks of one call: each takes a machine at once. */
   forks: 100,
   /** A name of 253 characters, a protocol and ports. */

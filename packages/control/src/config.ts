@@ -72,6 +72,16 @@ export const controlConfig = z.object({
       maxVisibility: portVisibility.default("public"),
     })
     .prefault({}),
+  /** Extensions of the editor. */
+  extensions: z
+    .object({
+      /** Where they are found, e.g. `https://open-vsx.org/vscode/gallery`; null: nobody is asked, and they come from files alone. */
+      galleryUrl: z
+        .url({ protocol: /^https?$/ })
+        .nullable()
+        .default(null),
+    })
+    .prefault({}),
   /** E-mail address of the administrator that the first start makes. */
   administratorEmail: z.email().default("admin@dormouse.local"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),

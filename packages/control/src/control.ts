@@ -31,6 +31,10 @@ import { egressPolicies } from "./egress/policies.ts";
 import { egressService } from "./egress/service.ts";
 import { egressStore } from "./egress/store.ts";
 import { watchEgress } from "./egress/watch.ts";
+import { createGallery } from "./extensions/gallery.ts";
+import { extensionRoutes } from "./extensions/routes.ts";
+import { extensionService } from "./extensions/service.ts";
+import { extensionStore } from "./extensions/store.ts";
 import { connectHost, remote } from "./host/client.ts";
 import { organisationService } from "./organisations/service.ts";
 import { organisationStore } from "./organisations/store.ts";
@@ -97,6 +101,15 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const apiKeys = createApiKeys(db);
   const people = createPeople(db, auth);
   const personalSetups = createPersonalSetups(db);
+  const extensionPackages = { store: extensionStore(db), folder: join(config.dataDir, "extensions"), log };
+  const extensions = await extensionService(extensionPackages);
+  resources.add(() => extensions[Symbol.dispose]());
+  const { galleryUrl } = config.extensions;
+  const gallery =
+    galleryUrl === null
+      ? undefined
+      : createGallery({ url: galleryUrl, secret: await secretFile(join(config.dataDir, "gallery-secret")) });
+  resources.add(async () => gallery?.[Symbol.asyncDispose]());
   const authenticator = createAuthenticator({ auth, apiKeys });
   const administrator = await people.ensureAdministrator(config.administratorEmail);
 
@@ -191,11 +204,12 @@ async function start(config: ControlConfig, log: Logger, resources: Disposer): P
   const api = createApiServer({
     router: apiRouter({
       ...{ workspaces, ports, templates, baker, prebuilds, egress, secrets, organisations },
-      ...{ apiKeys, people, personalSetups, quota, capacity },
+      ...{ apiKeys, people, personalSetups, extensions, gallery, quota, capacity },
     }),
     auth,
     authenticator,
     prebuilds,
+    extensions: extensionRoutes(extensions, gallery),
     documents: apiDocuments(publicUrl),
     log,
   });

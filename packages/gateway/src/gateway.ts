@@ -6,7 +6,7 @@ import { DormouseError, type Logger } from "@dormouse/base";
 import { checkOrigin, toErrorBody } from "@dormouse/contract";
 import { type Access, connectInternal, createAccessControl } from "./access.ts";
 import type { GatewayConfig } from "./config.ts";
-import { pageHeaders, toClient, toControl, toGuest } from "./headers.ts";
+import { assetHeaders, pageHeaders, toClient, toControl, toGuest } from "./headers.ts";
 import { createOpenConnections } from "./open-connections.ts";
 import { portOriginOf } from "./ports/origin.ts";
 import { createPortAccess } from "./ports/port-access.ts";
@@ -113,17 +113,8 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
         return serveFile({ request, response, folder, path: "index.html", headers: pageHeaders(host) });
       }
       case "asset": {
-        const { "content-security-policy": policy, ...headers } = pageHeaders(host);
-        // Pages that the workbench frames carry a policy of their own; who may frame them is said here.
-        const own = target.path.endsWith(".html") ? "frame-ancestors 'self'" : policy;
-        const folder = folders[target.of];
-        return serveFile({
-          request,
-          response,
-          folder,
-          path: target.path,
-          headers: { ...headers, "content-security-policy": own },
-        });
+        const headers = assetHeaders(target.path, host);
+        return serveFile({ request, response, folder: folders[target.of], path: target.path, headers });
       }
     }
   }

@@ -55,11 +55,11 @@ export function toGuest(request: IncomingMessage, hostToken: string): OutgoingHt
 export function toClient(headers: IncomingHttpHeaders, from: "control" | "guest"): OutgoingHttpHeaders {
   const passed = passable(headers);
   if (from === "guest") delete passed["set-cookie"];
-  const policy = from === "control" ? passed["content-security-policy"] : undefined;
+  const said = from === "control" ? passed : {};
   return {
     ...passed,
-    "content-security-policy": policy ?? "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": said["content-security-policy"] ?? "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cross-origin-resource-policy": said["cross-origin-resource-policy"] ?? "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
   };
@@ -70,12 +70,15 @@ export function toClient(headers: IncomingHttpHeaders, from: "control" | "guest"
  * names the WebSocket's address, which not every browser takes for `'self'`.
  */
 export function pageHeaders(host: string | undefined): OutgoingHttpHeaders {
-  const sockets = host !== undefined && /^[A-Za-z0-9.:[\]-]+$/.test(host) ? ` ws://${host} wss://${host}` : "";
+  const name = sourceOf(host);
+  const sockets = name === undefined ? "" : ` ws://${name} wss://${name}`;
+  // Files of extensions and machines have this origin too, and are no code of ours.
+  const code = name === undefined ? "'self'" : `${name}/workbench/ ${name}/console/`;
   const policy = [
     "default-src 'none'",
     // Rules of what to prepare are written by the console as it learns what there is; they run nothing.
-    "script-src 'self' 'wasm-unsafe-eval' 'inline-speculation-rules'",
-    "worker-src 'self' blob:",
+    `script-src ${code} 'wasm-unsafe-eval' 'inline-speculation-rules'`,
+    `worker-src ${code} blob:`,
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:",
     "media-src 'self' data: blob:",
@@ -94,4 +97,38 @@ export function pageHeaders(host: string | undefined): OutgoingHttpHeaders {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
   };
+}
+
+/**
+ * The headers of files that our pages consist of. The frame in which extensions run gets no origin: no cookies of ours, no
+ * storage, and requests for nothing but our own code and files of extensions. Programs of an extension inherit that.
+ */
+export function assetHeaders(path: string, host: string | undefined): OutgoingHttpHeaders {
+  const headers = pageHeaders(host);
+  // What has no origin must be allowed to read what is the same for everybody.
+  const open = { "access-control-allow-origin": "*" };
+  if (!path.endsWith(".html")) return { ...headers, ...open };
+  const name = sourceOf(host);
+  // Without an origin there is no scheme that a name alone could mean.
+  const at = (path: string) => (name === undefined ? "" : ` http://${name}${path} https://${name}${path}`);
+  if (!/(^|\/)webWorkerExtensionHostIframe[^/]*$/.test(path)) {
+    // Pages that the workbench frames carry a policy of their own; who may frame them is said here, and that files of
+    // extensions are no code in them: they have this origin.
+    const code = `'unsafe-inline' 'unsafe-eval' blob: data:${at("/workbench/")} https://*.vscode-resource.vscode-cdn.net`;
+    return { ...headers, "content-security-policy": `frame-ancestors 'self'; script-src ${code}` };
+  }
+  const policy = [
+    "sandbox allow-scripts",
+    "default-src 'none'",
+    `script-src 'unsafe-inline' 'unsafe-eval' blob:${at("/workbench/")}`,
+    "worker-src blob:",
+    `connect-src data: blob:${at("/workbench/")}${at("/api/extensions/")}`,
+    "frame-ancestors 'self'",
+  ];
+  return { ...headers, ...open, "content-security-policy": policy.join("; ") };
+}
+
+/** A host as a policy names it; undefined for what is none. */
+function sourceOf(host: string | undefined): string | undefined {
+  return host !== undefined && /^[A-Za-z0-9.:[\]-]+$/.test(host) ? host : undefined;
 }

@@ -2,6 +2,7 @@ import { apiContract, fromErrorBody, fromRpcError } from "@dormouse/contract";
 import { createORPCClient } from "@orpc/client";
 import type { ContractRouterClient } from "@orpc/contract";
 import { OpenAPILink } from "@orpc/openapi-client/fetch";
+import { ownFetch } from "./page/own-requests.ts";
 
 /** The public API, with the session cookie of this page. Errors are DormouseErrors. */
 export type Api = ContractRouterClient<typeof apiContract>;
@@ -10,6 +11,7 @@ export type Api = ContractRouterClient<typeof apiContract>;
 export function connectApi(): Api {
   const link = new OpenAPILink(apiContract, {
     url: new URL("/api", location.origin).href,
+    fetch: (request, init) => ownFetch(request, init),
     customErrorResponseBodyDecoder: fromErrorBody,
     interceptors: [
       async (options) => {

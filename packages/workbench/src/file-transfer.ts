@@ -1,4 +1,5 @@
 import { DormouseError, type ErrorCode, errorCodes, retry } from "@dormouse/base";
+import { ownFetch } from "./page/own-requests.ts";
 
 /** Which part of a file {@link FileTransfer.stream} gives. */
 export interface StreamOptions {
@@ -24,7 +25,7 @@ export function fileTransfer(base: string): FileTransfer {
   const request = (path: string, init: RequestInit) =>
     retry(
       async () => {
-        const response = await fetch(`${base}/file?path=${encodeURIComponent(path)}`, init).catch((caught) => {
+        const response = await ownFetch(`${base}/file?path=${encodeURIComponent(path)}`, init).catch((caught) => {
           throw DormouseError.from(caught, "unavailable");
         });
         if (!response.ok) throw await errorOf(response);

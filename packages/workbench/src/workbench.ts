@@ -1,4 +1,4 @@
-import type { UserSettings, Workspace } from "@dormouse/contract";
+import type { EditorExtensions, UserSettings, Workspace } from "@dormouse/contract";
 import type { PageAddress } from "./address.ts";
 import type { Api } from "./api.ts";
 import { openChannel } from "./channel/channel.ts";
@@ -7,6 +7,7 @@ import { registerDevcontainer } from "./features/devcontainer.ts";
 import { registerEgress } from "./features/egress.ts";
 import { registerImagePreview } from "./features/image-preview.ts";
 import { registerPorts } from "./features/ports/ports.ts";
+import { registerRecommendedExtensions } from "./features/recommended-extensions.ts";
 import { registerSearch } from "./features/search/search.ts";
 import { registerTimeline } from "./features/timeline.ts";
 import { registerWorkspaceStatus } from "./features/workspace-status.ts";
@@ -16,6 +17,7 @@ import { toEditorPath } from "./paths.ts";
 import { registerSourceControl } from "./source-control/source-control.ts";
 import { debugModel } from "./vscode/debug-model.ts";
 import { registerDormouseExtension } from "./vscode/extension.ts";
+import { accountExtensions } from "./vscode/extensions/account.ts";
 import { registerQuickDiffGutter } from "./vscode/quick-diff-gutter.ts";
 import { startWorkbench } from "./vscode/start.ts";
 import { waitForRestoredTerminals } from "./vscode/terminal/focus-command.ts";
@@ -31,6 +33,7 @@ export interface OpenOptions {
   /** Resolves once it runs. */
   running: Promise<Workspace>;
   settings: UserSettings;
+  extensions: EditorExtensions;
   file: PageAddress["file"];
   /** Called when the workbench can be seen, a little before everything in it works. */
   onVisible: () => void;
@@ -51,10 +54,12 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
     // The page tells why not.
     () => {},
   );
+  const account = accountExtensions(rest, options.extensions);
   const { files, terminals, restored } = await startWorkbench({
     workspace,
     channel,
     settings: options.settings,
+    extensions: account,
     guestUrl,
   });
   void restored.then(() => markStep("open files back"));
@@ -72,6 +77,7 @@ export async function openWorkbench(options: OpenOptions): Promise<void> {
   registerEgress({ api, rest, workspace, channel });
   registerPorts({ api, rest, channel, workspace });
   registerDevcontainer({ api, rest, workspace, isBusy: options.file !== undefined });
+  registerRecommendedExtensions({ api, workspace, account, answers: localStorage });
   registerDebug({
     api,
     channel,

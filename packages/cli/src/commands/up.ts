@@ -33,6 +33,7 @@ interface UpFlags {
   featureNamespace?: string;
   portsDomain?: string;
   portsMaxVisibility: PortVisibility;
+  extensionsGallery?: string;
   prefix: string;
   egress: string;
   snapshots?: string;
@@ -114,6 +115,10 @@ export default function up(command: Command): void {
         .choices(portVisibility.options)
         .default("public"),
     )
+    .option(
+      "--extensions-gallery <url>",
+      "where the editor finds extensions, e.g. https://open-vsx.org/vscode/gallery; without, they come from .vsix files alone",
+    )
     .option("--prefix <letters>", "names the network namespaces; two platforms need different ones", "dm")
     .option("--here", "open the repository of this folder when none is named")
     .action(async (repository: string | undefined, flags: UpFlags) => {
@@ -187,6 +192,7 @@ async function startShown(
     memoryOvercommit,
     quota,
     egressMode,
+    galleryUrl: parseGallery(flags.extensionsGallery),
     namePrefix: flags.prefix,
     snapshotEveryMs,
     retention,
@@ -310,6 +316,13 @@ function parsePortsDomain(text: string | undefined): string | undefined {
   if (text === undefined || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/.test(text)) return text;
   throw usageError(
     `--ports-domain is ${JSON.stringify(text)}: it must be a name such as ports.example.com or localhost:7070`,
+  );
+}
+
+function parseGallery(text: string | undefined): string | undefined {
+  if (text === undefined || /^https?:$/.test(URL.parse(text)?.protocol ?? "")) return text;
+  throw usageError(
+    `--extensions-gallery is ${JSON.stringify(text)}: it must be an address such as https://open-vsx.org/vscode/gallery`,
   );
 }
 

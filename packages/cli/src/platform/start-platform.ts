@@ -56,6 +56,8 @@ export interface PlatformOptions {
   unusedForMs?: number;
   /** Repositories that are prebuilt are looked at so often; 0: only when their server says that they have changed. */
   prebuildLookSeconds?: number;
+  /** Where the editor finds extensions; default: nowhere. */
+  galleryUrl?: string | undefined;
   /** Prefix of network namespaces, 1 to 7 small letters; platforms on one machine need different ones. */
   namePrefix: string;
   progress: Progress;
@@ -168,6 +170,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       devcontainer: { ...options.devcontainer, unusedForMs: options.unusedForMs },
       prebuilds: { lookEverySeconds: options.prebuildLookSeconds },
       ports: { domain: portsDomain, maxVisibility: options.ports?.maxVisibility },
+      extensions: { galleryUrl: options.galleryUrl },
       egressMode: options.egressMode,
       dataDir: join(dataDir, "control"),
     };

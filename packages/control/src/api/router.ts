@@ -1,3 +1,4 @@
+import { DormouseError } from "@dormouse/base";
 import { apiContract, convertRpcErrors, type HostCapacity } from "@dormouse/contract";
 import { implement } from "@orpc/server";
 import { type Actor, requirePerson } from "../accounts/actor.ts";
@@ -5,6 +6,9 @@ import type { ApiKeys } from "../accounts/api-keys.ts";
 import type { People } from "../accounts/people.ts";
 import type { PersonalSetups } from "../accounts/personal-setups.ts";
 import type { EgressService } from "../egress/service.ts";
+import type { Gallery } from "../extensions/gallery.ts";
+import { noGallery } from "../extensions/routes.ts";
+import type { ExtensionService } from "../extensions/service.ts";
 import type { OrganisationService } from "../organisations/service.ts";
 import type { PortService } from "../ports/service.ts";
 import type { PrebuildService } from "../prebuilds/service.ts";
@@ -13,6 +17,9 @@ import type { TemplateBaker } from "../templates/bake.ts";
 import type { TemplateCatalogue } from "../templates/catalogue.ts";
 import type { Quota } from "../workspaces/quota.ts";
 import type { WorkspaceService } from "../workspaces/service.ts";
+
+/** Of a caller who cannot go away. */
+const never = new AbortController().signal;
 
 /** What the public API is made of. */
 export interface ApiServices {
@@ -27,6 +34,9 @@ export interface ApiServices {
   apiKeys: ApiKeys;
   people: People;
   personalSetups: PersonalSetups;
+  extensions: ExtensionService;
+  /** Undefined: none is set. */
+  gallery: Gallery | undefined;
   quota: Quota;
   capacity(): Promise<HostCapacity>;
 }
@@ -44,6 +54,8 @@ export function apiRouter({
   apiKeys,
   people,
   personalSetups,
+  extensions,
+  gallery,
   quota,
   capacity,
 }: ApiServices) {
@@ -249,6 +261,24 @@ export function apiRouter({
       saveSettings: me.saveSettings.handler(({ context, input }) =>
         people.saveSettings(requirePerson(context.actor).userId, input),
       ),
+      extensions: me.extensions.handler(async ({ context }) => ({
+        gallery: gallery !== undefined,
+        extensions: await extensions.list(context.actor.userId),
+      })),
+      installExtension: me.installExtension.handler(async ({ context, input, signal = never }) => {
+        const { userId } = requirePerson(context.actor);
+        const { identifier, version, metadata } = input;
+        if (!gallery) throw new DormouseError("failed_precondition", noGallery);
+        const content = await gallery.download(identifier, version, signal);
+        return extensions.install(userId, { source: "gallery", content, metadata });
+      }),
+      saveExtension: me.saveExtension.handler(({ context, input: { id, metadata } }) =>
+        extensions.saveMetadata(requirePerson(context.actor).userId, id, metadata),
+      ),
+      removeExtension: me.removeExtension.handler(async ({ context, input }) => {
+        await extensions.remove(requirePerson(context.actor).userId, input.id);
+        return {};
+      }),
       setup: me.setup.handler(({ context }) => personalSetups.of(context.actor.userId)),
       saveSetup: me.saveSetup.handler(({ context, input }) =>
         personalSetups.save(requirePerson(context.actor).userId, input),

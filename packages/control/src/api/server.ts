@@ -4,6 +4,7 @@ import { checkOrigin, toErrorBody, toRpcError } from "@dormouse/contract";
 import { OpenAPIHandler } from "@orpc/openapi/node";
 import type { Auth } from "../accounts/auth.ts";
 import type { Authenticator } from "../accounts/authenticate.ts";
+import type { ExtensionRoutes } from "../extensions/routes.ts";
 import type { PrebuildService } from "../prebuilds/service.ts";
 import { handleAuth } from "./auth-routes.ts";
 import { readBody, refuseLargeBody, respondError, respondJson } from "./respond.ts";
@@ -21,10 +22,11 @@ export function createApiServer(options: {
   auth: Auth;
   authenticator: Authenticator;
   prebuilds: Pick<PrebuildService, "notify">;
+  extensions: ExtensionRoutes;
   documents: Readonly<Record<string, Document>>;
   log: Logger;
 }): Server {
-  const { router, auth, authenticator, prebuilds, documents, log } = options;
+  const { router, auth, authenticator, prebuilds, extensions, documents, log } = options;
   const handler = new OpenAPIHandler(router, {
     customErrorResponseBodyEncoder: toErrorBody,
     // Refused inputs and outputs are thrown outside of the router's own middleware.
@@ -43,7 +45,8 @@ export function createApiServer(options: {
   });
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname } = new URL(request.url ?? "/", "http://control");
+    const url = new URL(request.url ?? "/", "http://control");
+    const { pathname } = url;
     const method = request.method ?? "GET";
     const document = documents[pathname];
     if (document && (method === "GET" || method === "HEAD")) {
@@ -53,7 +56,9 @@ export function createApiServer(options: {
       return;
     }
     if (pathname === "/api/health") return respondJson(response, 200, { status: "ok" });
-    refuseLargeBody(request, maxBodyBytes);
+    if (await extensions.serveOpen(request, response, pathname)) return;
+    const isPackage = pathname === "/api/me/extensions";
+    if (!isPackage) refuseLargeBody(request, maxBodyBytes);
     const [, hooked] = /^\/api\/prebuilds\/([^/]+)\/hook$/.exec(pathname) ?? [];
     if (hooked !== undefined && method === "POST") {
       // Git servers have no key of ours: what they say is signed.
@@ -69,7 +74,9 @@ export function createApiServer(options: {
       return handleAuth({ request, response, auth, onChange: () => authenticator.forgetSessions() });
     }
     const { cookie, authorization } = request.headers;
-    const actor = await authenticator.authenticate({ cookie, authorization });
+    const authenticate = () => authenticator.authenticate({ cookie, authorization });
+    if (await extensions.serve(request, response, url, authenticate)) return;
+    const actor = await authenticate();
     response.setHeader("cache-control", "no-store");
     response.setHeader("x-content-type-options", "nosniff");
     const { matched } = await handler.handle(request, response, { prefix: "/api", context: { actor } });

@@ -1,4 +1,11 @@
-import type { Dotfiles, EgressLayer, OrganisationRole, PortProtocol, PortVisibility } from "@dormouse/contract";
+import type {
+  Dotfiles,
+  EditorExtension,
+  EgressLayer,
+  OrganisationRole,
+  PortProtocol,
+  PortVisibility,
+} from "@dormouse/contract";
 import type { PrebuildTrigger } from "@dormouse/devcontainer";
 import { sql } from "drizzle-orm";
 import {
@@ -182,6 +189,29 @@ export const userSettings = pgTable("user_settings", {
   keybindings: text("keybindings").notNull().default(""),
   updatedAt: at("updated_at").notNull().defaultNow(),
 });
+
+/** The editor's extensions of people. Their packages lie in the data folder. */
+export const editorExtensions = pgTable(
+  "editor_extensions",
+  {
+    /** Cannot be guessed: whoever knows it can read the files. */
+    id: text("id").primaryKey(),
+    userId: text("user_id")
+      .notNull()
+      .references(() => users.id, { onDelete: "cascade" }),
+    /** `publisher.name` in small letters. */
+    key: text("key").notNull(),
+    version: text("version").notNull(),
+    bytes: bigint("bytes", { mode: "number" }).notNull(),
+    source: text("source").$type<EditorExtension["source"]>().notNull(),
+    /** JSON as text: what others write may hold what `jsonb` does not take. */
+    manifest: text("manifest").notNull(),
+    translations: text("translations"),
+    metadata: text("metadata").notNull().default("{}"),
+    installedAt: at("installed_at").notNull().defaultNow(),
+  },
+  (table) => [uniqueIndex("editor_extensions_user_key").on(table.userId, table.key)],
+);
 
 /** What people want in each of their workspaces. */
 export const personalSetups = pgTable("personal_setups", {

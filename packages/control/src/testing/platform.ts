@@ -52,7 +52,7 @@ export interface TestPlatform {
 export async function startTestPlatform(
   resources: Disposer,
   postgres: EmbeddedPostgres,
-  options: Pick<ControlConfigInput, "quota" | "devcontainer" | "ports" | "prebuilds"> = {},
+  options: Pick<ControlConfigInput, "quota" | "devcontainer" | "ports" | "prebuilds" | "extensions"> = {},
 ): Promise<TestPlatform> {
   const dataDir = await mkdtemp(join(tmpdir(), "dm-control-data-"));
   resources.add(() => rm(dataDir, { recursive: true, force: true }));

@@ -1,5 +1,6 @@
 export { checkPolicy } from "../egress/kernel-policy.ts";
 export { normalHost } from "../egress/secrets.ts";
+export { parseIpv4 } from "../ipv4.ts";
 export { checkLayer, type EgressLayer, type EgressLayers, type EgressMode, hostRules, mergeLayers } from "./layers.ts";
 export {
   type Attempt,

@@ -56,19 +56,6 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
     await api.window.showTextDocument(await api.workspace.openTextDocument(uri), { preview: true });
   };
 
-  const showExtensions = async () => {
-    const extensions = devcontainer?.vscode.extensions ?? [];
-    if (extensions.length === 0) {
-      return void api.window.showInformationMessage(`Nothing is recommended for ${name} by its devcontainer.json.`);
-    }
-    const title = "Recommended by devcontainer.json; extensions cannot be installed yet";
-    const chosen = await api.window.showQuickPick(extensions, {
-      title,
-      placeHolder: "Choose one to copy its identifier",
-    });
-    if (chosen) await api.env.clipboard.writeText(chosen);
-  };
-
   const tellProblem = async ({ message, file, line, column }: Problem) => {
     const where = file === null ? undefined : api.Uri.file(toEditorPath(`${workspace.folder}/${file}`));
     const at = new api.Position((line ?? 1) - 1, (column ?? 1) - 1);
@@ -112,7 +99,6 @@ export function registerDevcontainer({ api, rest, workspace, isBusy }: Devcontai
     diagnostics,
     logs,
     guarded("dormouse.rebuild", "Rebuild", rebuild),
-    guarded("dormouse.showRecommendedExtensions", "Show Recommended Extensions", showExtensions),
     guarded("dormouse.showSetUpLog", "Show Set-Up Log", showLog),
   );
 }

@@ -27,7 +27,11 @@ export async function openPage(): Promise<void> {
   try {
     traceFirstKey();
     const reference = { workspace: address.workspace };
-    const [found, settings] = await Promise.all([api.workspaces.get(reference), api.me.settings({})]);
+    const [found, settings, extensions] = await Promise.all([
+      api.workspaces.get(reference),
+      api.me.settings({}),
+      api.me.extensions({}),
+    ]);
     markStep("workspace known");
     const running = whenShown().then(async (isLater) =>
       untilRunning(api, isLater ? await api.workspaces.get(reference) : found, screen),
@@ -43,7 +47,7 @@ export async function openPage(): Promise<void> {
     screen.progress(workspace.name, "Loading the editor");
     const { openWorkbench } = await editor;
     markStep("editor's code loaded");
-    const opened = openWorkbench({ api, workspace, running, settings, file: address.file, onVisible });
+    const opened = openWorkbench({ api, workspace, running, settings, extensions, file: address.file, onVisible });
     await Promise.all([opened, running]);
     // For scripts that drive the page.
     document.documentElement.dataset.workbench = "ready";

@@ -14,6 +14,10 @@ import { fileTransfer } from "../file-transfer.ts";
 import { RememberedFiles } from "../remembered-files.ts";
 import { rememberedStore } from "../remembered-store.ts";
 import { configurationDefaults, definedDefaults } from "./defaults.ts";
+import type { AccountExtensions } from "./extensions/account.ts";
+import { confineExtensions } from "./extensions/confinement.ts";
+import { registerInstallFile } from "./extensions/install-file.ts";
+import { extensionServices, galleryConfiguration } from "./extensions/services.ts";
 import { GuestFileSystem } from "./file-system.ts";
 import { keepOpenEditors } from "./keep-editors.ts";
 import { workbenchServices } from "./services.ts";
@@ -22,11 +26,15 @@ import { layoutStore } from "./terminal/layout.ts";
 import { registerWorkers } from "./workers.ts";
 import "./built-in-extensions.ts";
 
+/** See `registerDormouseExtension`. */
+const ownExtension = "dormouse.workbench";
+
 /** What the workbench is started with. */
 export interface StartOptions {
   workspace: Workspace;
   channel: Channel;
   settings: UserSettings;
+  extensions: AccountExtensions;
   /** Address of the agent's HTTP routes, without a slash at the end. */
   guestUrl: string;
 }
@@ -43,6 +51,7 @@ export interface StartedWorkbench {
 export async function startWorkbench(options: StartOptions): Promise<StartedWorkbench> {
   const { workspace, channel } = options;
   registerWorkers();
+  confineExtensions();
   const leaving = watchLeaving();
   const remembered = await RememberedFiles.open(rememberedStore(workspace.id));
   window.addEventListener("visibilitychange", () => {
@@ -69,10 +78,12 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
   container.id = "workbench";
   document.body.append(container);
   await initialize(
-    workbenchServices(terminals),
+    { ...workbenchServices(terminals), ...extensionServices(options.extensions) },
     container,
     {
       enableWorkspaceTrust: false,
+      // The page's own, which nobody is to take away from themselves.
+      enabledExtensions: [ownExtension],
       workspaceProvider: {
         trusted: true,
         // Identified by the workspace, so that two workspaces with equal folders keep apart what they remember.
@@ -87,13 +98,19 @@ export async function startWorkbench(options: StartOptions): Promise<StartedWork
         ...definedDefaults(workspace.devcontainer?.vscode.settings ?? {}),
         "window.title": `\${dirty}\${activeEditorShort}\${separator}${workspace.name}`,
       },
-      productConfiguration: { nameShort: "Dormouse", nameLong: "Dormouse", applicationName: "dormouse" },
+      productConfiguration: {
+        ...{ nameShort: "Dormouse", nameLong: "Dormouse", applicationName: "dormouse" },
+        extensionsGallery: galleryConfiguration(options.extensions),
+        // Its debuggers would make it count as one that only another machine can run.
+        extensionKind: { [ownExtension]: ["web"] },
+      },
     },
     { userHome: URI.file("/home/dev") },
   );
   // The editor's command for it would show the explorer too, in place of the view that is open.
   files.onDidMissChanges(() => void StandaloneServices.get(IExplorerService).refresh());
   keepOpenEditors();
+  registerInstallFile(options.extensions);
   return { files, terminals, restored: whenRestored() };
 }
 
