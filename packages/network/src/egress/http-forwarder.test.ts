@@ -185,6 +185,13 @@ describe("a connection that is decrypted for a secret", () => {
     expect(seen).toEqual([]);
   });
 
+  it("gives no value to a method whose answer is the request", async () => {
+    const answer = await ask(secure(), { method: "TRACE", headers: bearer });
+    expect(answer).toMatchObject({ status: 403, body: expect.stringContaining("does not go with the method TRACE") });
+    expect(seen).toEqual([]);
+    expect(await ask(secure(), { method: "TRACE" })).toMatchObject({ status: 200 });
+  });
+
   it("is not gone on with when the server cannot prove its name", async () => {
     const answer = await ask(secure(untrusted), { headers: bearer });
     expect(answer).toMatchObject({

@@ -94,6 +94,9 @@ export async function startHttpForwarder(options: HttpForwarderOptions): Promise
     const decision = await options.check(flow, name);
     if (!decision.isAllowed) throw new Refusal(403, decision.reason);
     const target = { ...targetOf(flow, incoming), headers: await withSecrets(flow, name, headers) };
+    // Its answer is the request itself (RFC 9110 9.3.8), headers and all.
+    if (isTrace(incoming) && target.headers.some((text, index) => text !== headers[index]))
+      throw new Refusal(403, `a secret does not go with the method ${incoming.method}, which sends it back`);
     return agent ? secureRequest({ ...target, agent }) : request(target);
   };
   const withSecrets = async (flow: ProxiedFlow, host: string | undefined, headers: readonly string[]) => {
@@ -274,6 +277,10 @@ function hostOf(incoming: IncomingMessage, port: number): string | undefined {
   const match = /^([^:]+)(?::(\d+))?$/.exec(text.trim());
   if (!match?.[1] || (match[2] !== undefined && Number(match[2]) !== port)) return undefined;
   return normalName(match[1]);
+}
+
+function isTrace({ method = "" }: IncomingMessage): boolean {
+  return method === "TRACE" || method === "TRACK";
 }
 
 function targetOf({ address, port }: ProxiedFlow, incoming: IncomingMessage) {
