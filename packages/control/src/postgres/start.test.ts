@@ -50,7 +50,7 @@ test("keeps what was committed through a kill of the server, is taken over, and 
 });
 
 test("a server that was killed is started again, with what was committed and at the same address", async () => {
-  await using kept = await keepPostgresRunning({ dataDir: join(folder, "kept"), log: quiet });
+  await using kept = await keepPostgresRunning({ dataDir: await mkdtemp(join(folder, "kept-")), log: quiet });
   await query(kept.url, "create table kept (n int); insert into kept values (42)");
   const { pid } = kept;
   process.kill(pid, "SIGKILL");
@@ -58,7 +58,8 @@ test("a server that was killed is started again, with what was committed and at 
     timeout: 30_000,
     interval: 100,
   });
-  expect(kept.pid).not.toBe(pid);
+  // Its keeper hears a moment later that it accepts connections.
+  await vi.waitFor(() => expect(kept.pid).not.toBe(pid), { timeout: 10_000 });
   await kept.stop();
   expect(isAlive(kept.pid)).toBe(false);
 });
