@@ -153,32 +153,6 @@ describe("the timeline", () => {
     await expect(workspace.restore("never-was")).rejects.toThrow('snapshot is "never-was"');
     expect(await output(workspace, "cat file")).toBe("two");
   });
-
-  it("is what a killed machine comes back from, by itself", async () => {
-    const workspace = await create("mortal");
-    await startHasher(workspace);
-    const snapshot = await eventually(
-      "it has lived and was kept",
-      async () => {
-        const [newest] = await workspace.snapshots();
-        const age = Date.now() - Date.parse(workspace.info.startedAt ?? "");
-        return newest && age > 31_000 && newest;
-      },
-      90_000,
-    );
-    const { machines } = await platform.hostCall<{ machines: { workspaceId: string; pid: number }[] }>(
-      "machines/list",
-      {},
-    );
-    process.kill(machines.find(({ workspaceId }) => workspaceId === workspace.id)?.pid ?? 0, "SIGKILL");
-    const back = await eventually("it is back", async () => {
-      const { info } = await workspace.refresh();
-      return info.state === "running" && info.reason !== null && info;
-    });
-    expect(back.reason).toMatch(/it goes on from its snapshot of .* before$/);
-    await expectGoingOn(workspace, 1);
-    expect(snapshot.reason).toBe("periodic");
-  });
 });
 
 describe("a stopped platform", () => {

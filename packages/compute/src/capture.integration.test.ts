@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "@dormouse/base/node";
@@ -23,7 +23,6 @@ const {
   expectSameDisk,
   leftIn,
   expectNothingLost,
-  fork,
 } = captures;
 
 describe("captures of a machine that goes on", () => {
@@ -222,89 +221,4 @@ test("a machine that another process adopts is captured as a whole", async () =>
   const woken = await captures.vmm.restore({ id: newId(), slot: await captures.guest.slot(2), drives, state });
   expect(await checkWork(woken)).toBeGreaterThan(0);
   await woken.kill();
-});
-
-test("a daemon that is killed while it captures loses nothing, and its guest goes on", async () => {
-  const machine = await captures.vmm.restore(await restoreSpec(1));
-  await startWork(machine);
-  machine.release();
-  const program = fileURLToPath(new URL("testing/capture-child.ts", import.meta.url));
-  for (const round of [0, 2, 4, 7]) {
-    const args = [program, captures.guest.machinesDir, machine.id, captures.guest.folder];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-    // Somewhere in its second capture, or in the merging after its first.
-    await once(child.stdout, "data");
-    for (let turn = 0; turn < round * round * 40; turn++) await new Promise(setImmediate);
-    child.kill("SIGKILL");
-    await once(child, "exit");
-  }
-  const adopted = await captures.vmm.adopt(machine.id);
-  expect(await adopted.status()).toBe("running");
-  expect(adopted.layers().length).toBeLessThanOrEqual(10);
-  const inFolder = await listLayers(dirname(adopted.layers()[0] ?? ""));
-  expect(inFolder).toEqual(adopted.layers());
-  // Whose marks were lost with the daemon is found among all that differs.
-  const kept = await keep();
-  const capture = await save(adopted, kept, { resume: false });
-  await expectSameMemory(adopted, kept.memory);
-  await capture[Symbol.asyncDispose]();
-  await adopted.resume();
-  expect(await checkWork(adopted)).toBeGreaterThan(0);
-  await adopted.kill();
-});
-
-describe("forks", () => {
-  test("share frozen layers, and each goes on alone", async () => {
-    const parent = await captures.vmm.restore(await restoreSpec(1));
-    await startWork(parent);
-    const kept = await keep();
-    await (await save(parent, kept))[Symbol.asyncDispose]();
-    await captures.guest.shell(
-      parent.slot,
-      "head -c 500000 /dev/urandom >/disk/blob; sync; cat /disk/blob | sha256sum >/disk/sum; sync",
-    );
-    const one = await fork(parent, 2);
-    const two = await fork(parent, 3);
-    const inode = async (path: string) => (await stat(path)).ino;
-    const [shared = ""] = one.links;
-    expect((await stat(shared)).nlink).toBe(3);
-    expect(await inode(shared)).toBe(await inode(parent.layers()[0] ?? ""));
-
-    // The parent goes on to be captured and merged, and never into what is shared.
-    const { mtimeMs } = await stat(shared);
-    for (let round = 0; round < 3; round++) {
-      await captures.guest.shell(
-        parent.slot,
-        `echo parent >/disk/whose; head -c 300000 /dev/urandom >/disk/blob${round}; sync`,
-      );
-      const capture = await save(parent, kept);
-      // A fork does not take anything from its parent's next capture.
-      expect(capture.memory.isComplete).toBe(false);
-      await capture[Symbol.asyncDispose]();
-    }
-    expect((await stat(shared)).mtimeMs).toBe(mtimeMs);
-    await captures.guest.shell(one.machine.slot, "echo one >/disk/whose; sync");
-    await captures.guest.shell(two.machine.slot, "echo two >/disk/whose; sync");
-
-    await two.machine.kill();
-    await rm(two.folder, { recursive: true });
-    const check =
-      "cat /disk/whose; echo 3 >/proc/sys/vm/drop_caches; sha256sum </disk/blob | cmp - /disk/sum && echo whole";
-    expect(await captures.guest.shell(one.machine.slot, check)).toBe("one\nwhole\n");
-    expect(await captures.guest.shell(parent.slot, check)).toBe("parent\nwhole\n");
-    expect(await checkWork(one.machine)).toBeGreaterThan(0);
-    expect(await checkWork(parent)).toBeGreaterThan(0);
-
-    // The parent ends first; what the fork shares is whole, and is merged once it is its own.
-    const parentFolder = dirname(parent.layers()[0] ?? "");
-    await parent.kill();
-    await rm(parentFolder, { recursive: true });
-    expect((await stat(shared)).nlink).toBe(1);
-    const last = await one.machine.capture({ folder: captures.guest.folder });
-    await last.confirm();
-    await last[Symbol.asyncDispose]();
-    expect(one.machine.layers()).toHaveLength(2);
-    expect(await captures.guest.shell(one.machine.slot, check)).toBe("one\nwhole\n");
-    await one.machine.kill();
-  });
 });

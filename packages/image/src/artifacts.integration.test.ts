@@ -6,7 +6,6 @@ import type { ProgressEvent } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ArtifactInputs, type Artifacts, buildArtifacts } from "./artifacts.ts";
-import { buildBaseImage } from "./base-image.ts";
 
 let folder: string;
 let inputs: ArtifactInputs;
@@ -40,15 +39,6 @@ test("with everything in the cache nothing is built", async () => {
   const events: ProgressEvent[] = [];
   expect(await buildArtifacts(inputs, { progress: (event) => events.push(event) })).toEqual(artifacts);
   expect(events).toEqual([]);
-});
-
-test("another agent is another system drive and another hash, and the rest stays", async () => {
-  const agentFile = join(folder, "other-agent.mjs");
-  await writeFile(agentFile, "// another agent\n");
-  const other = await buildArtifacts({ ...inputs, agentFile });
-  await rm(dirname(other.systemDrive), { recursive: true });
-  expect(other.hash).not.toBe(artifacts.hash);
-  expect({ ...other, hash: "", systemDrive: "" }).toEqual({ ...artifacts, hash: "", systemDrive: "" });
 });
 
 test("every file can be read by a machine's own user", async () => {
@@ -134,21 +124,6 @@ test("the system drive's engine has a root of its own, with all libraries", asyn
     expect(stdout).toContain(part);
   }
   expect(stdout).not.toContain("not found");
-});
-
-test("a build of the base image that is given up leaves no file, mount or process", async () => {
-  const cacheDir = join(folder, "cache");
-  const stop = new AbortController();
-  const progress = (event: ProgressEvent) => {
-    if (event.state === "running") stop.abort();
-  };
-  await expect(buildBaseImage(inputs, { cacheDir, progress, signal: stop.signal })).rejects.toMatchObject({
-    code: "cancelled",
-  });
-  expect((await readdir(cacheDir)).sort()).toEqual(["base-image.lock", "hashes"]);
-  expect(await readFile("/proc/self/mountinfo", "utf8")).not.toContain(cacheDir);
-  const { stdout } = await run("pgrep", ["-f", cacheDir], { okCodes: [0, 1] });
-  expect(stdout).toBe("");
 });
 
 test("a missing input is named", async () => {

@@ -38,12 +38,12 @@ test("snapshots in a bucket: a chain, a removal, the garbage", async () => {
   const clock = { nowMs: () => nowMs, sleep: async () => {} };
   const store = createSnapshotStore({ objects, clock });
   const workspaceId = createId("ws");
-  const model = createModel(400 * blockBytes);
+  const model = createModel(120 * blockBytes);
   const published = [];
   for (let round = 0; round < 3; round++) {
     const parent = published.at(-1)?.manifest ?? null;
     const writer = await store.begin({ workspaceId, generation: 1, reason: "periodic", parent });
-    await changeRandomly(model, writer.memory(model.bytes), random(round), round === 0 ? 300 : 20);
+    await changeRandomly(model, writer.memory(model.bytes), random(round), round === 0 ? 90 : 10);
     published.push({ manifest: await writer.publish(), model: copyModel(model) });
   }
   for (const { manifest, model } of published) {
