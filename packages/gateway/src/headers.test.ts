@@ -25,7 +25,10 @@ test("the frame of extensions has no origin, and connects to code and files of e
   const webview = policyOf(assetHeaders("assets/fake-DXkbmQ09.html", "localhost:7070"));
   expect(webview).toContain("frame-ancestors 'self'");
   expect(webview.find((one) => one.startsWith("script-src"))).not.toContain("/api/");
-  expect(assetHeaders("assets/a.js", "localhost:7070")).toMatchObject({ "access-control-allow-origin": "*" });
+  expect(assetHeaders("assets/a.js", "localhost:7070")).toMatchObject({
+    "access-control-allow-origin": "*",
+    "cross-origin-resource-policy": "cross-origin",
+  });
 });
 
 test("who may load an answer is control's to say, and a machine's never", () => {

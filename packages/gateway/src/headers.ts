@@ -105,8 +105,8 @@ export function pageHeaders(host: string | undefined): OutgoingHttpHeaders {
  */
 export function assetHeaders(path: string, host: string | undefined): OutgoingHttpHeaders {
   const headers = pageHeaders(host);
-  // What has no origin must be allowed to read what is the same for everybody.
-  const open = { "access-control-allow-origin": "*" };
+  // What has no origin must be allowed to read what is the same for everybody, and to run it in its workers.
+  const open = { "access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin" };
   if (!path.endsWith(".html")) return { ...headers, ...open };
   const name = sourceOf(host);
   // Without an origin there is no scheme that a name alone could mean.
