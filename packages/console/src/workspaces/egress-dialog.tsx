@@ -131,7 +131,10 @@ function RuleList(props: { title: string; rules: readonly string[]; onRemove: (r
 function NewRule(props: { onAdd: (verb: "allow" | "deny", rule: string) => Promise<boolean> }) {
   const [rule, setRule] = useState("");
   const add = async (verb: "allow" | "deny") => {
-    if (rule.trim() !== "" && (await props.onAdd(verb, rule.trim()))) setRule("");
+    const added = rule.trim();
+    if (added === "" || !(await props.onAdd(verb, added))) return;
+    // What was typed meanwhile stays.
+    setRule((now) => (now.trim() === added ? "" : now));
   };
   return (
     <form
