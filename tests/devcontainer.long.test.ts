@@ -10,34 +10,7 @@ import { pushFeature } from "../packages/image/src/testing/push.ts";
 import { useDevcontainers } from "./support/devcontainer-suite.ts";
 import { dormouse } from "./support/dormouse.ts";
 import { eventually } from "./support/eventually.ts";
-
-/** Prints which words are anywhere in the files below a folder, whose holes are left out: most of a drive is one. */
-const searchScript = `
-import os, sys
-words = [word.encode() for word in sys.argv[2:]]
-found = set()
-for folder, _, names in os.walk(sys.argv[1]):
-    for name in names:
-        try:
-            file = os.open(os.path.join(folder, name), os.O_RDONLY)
-        except OSError:
-            continue
-        end, tail = 0, b""
-        while True:
-            try:
-                start = os.lseek(file, end, os.SEEK_DATA)
-                end = os.lseek(file, start, os.SEEK_HOLE)
-            except OSError:
-                break
-            at, tail = start, b""
-            while at < end:
-                data = tail + os.pread(file, min(end - at, 1 << 24), at)
-                at += len(data) - len(tail)
-                found.update(word for word in words if word in data)
-                tail = data[-64:]
-        os.close(file)
-print("\\n".join(sorted(word.decode() for word in found)))
-`;
+import { search } from "./support/search-marks.ts";
 
 const suite = useDevcontainers();
 const { open, openRepository } = suite;
@@ -169,14 +142,11 @@ describe("a template", () => {
 
     // Every byte of what it started from: its memory, its devices, its drive.
     const machines = join(suite.platform.dataDir, "data/machines");
-    const { stdout: found } = await run(
-      "python3",
-      ["-c", searchScript, machines, "canary-in-the-repository", "lovelace"],
-      {
-        timeoutMs: 120_000,
-      },
+    const words = "canary-in-the-repository,lovelace";
+    const { stdout: found } = await run("python3", ["-c", search, words, machines], { timeoutMs: 120_000 });
+    expect(new Set(found.split("\n").flatMap((hit) => hit.split(" ")[0] || []))).toEqual(
+      new Set(["canary-in-the-repository"]),
     );
-    expect(new Set(found.trim().split("\n"))).toEqual(new Set(["canary-in-the-repository"]));
 
     expect(await dormouse(suite.platform, ["template", "delete", "secret-app"])).toMatchObject({ exitCode: 0 });
     await expect(Workspace.create({ connection, template: "secret-app" })).rejects.toThrow(

@@ -1,5 +1,6 @@
 import { DormouseError, type Logger } from "@dormouse/base";
 import type { MachineSecret } from "@dormouse/contract";
+import { environmentOf, type VariableOwner } from "../definitions/definition.ts";
 import type { OrganisationStore } from "../organisations/store.ts";
 import type { WorkspaceRow } from "../workspaces/view.ts";
 import type { Seal } from "./seal.ts";
@@ -7,8 +8,11 @@ import type { SecretRow, SecretStore } from "./store.ts";
 
 /** Which secrets workspaces have. */
 export interface WorkspaceSecrets {
-  /** With values, for its host alone. */
-  of(row: SecretOwner): Promise<MachineSecret[]>;
+  /**
+   * What a workspace's machine has: its secrets, with values and so for its host alone, and its whole environment, in which
+   * placeholders stand for them.
+   */
+  ofMachine(row: SecretOwner & VariableOwner): Promise<{ secrets: MachineSecret[]; env: Record<string, string> }>;
   /** The variables that stand for them; nothing in it is secret. */
   variables(row: SecretOwner): Promise<Record<string, string>>;
 }
@@ -49,18 +53,23 @@ export function workspaceSecrets(options: {
     }
   }
 
+  const variablesOf = (rows: readonly SecretRow[], owner: SecretOwner) =>
+    Object.fromEntries(rows.map(({ id, name }) => [name, seal.placeholder(owner.id, id)]));
+
   return {
-    async of(owner) {
-      return (await rowsOf(owner)).map((row) => {
+    async ofMachine(owner) {
+      const rows = await rowsOf(owner);
+      const secrets = rows.map((row) => {
         const value = openValue(row);
         const { id, name, hosts, isInsecure } = row;
         const placeholder = seal.placeholder(owner.id, id);
         return { name, placeholder, hosts, isInsecure, ...(value !== undefined && { value }) };
       });
+      const env = { ...variablesOf(rows, owner), ...owner.env };
+      return { secrets, env: environmentOf(owner.definition, { ...owner, env }) };
     },
     async variables(owner) {
-      const rows = await rowsOf(owner);
-      return Object.fromEntries(rows.map(({ id, name }) => [name, seal.placeholder(owner.id, id)]));
+      return variablesOf(await rowsOf(owner), owner);
     },
   };
 }

@@ -3,7 +3,6 @@ import { limits, type SecretInfo, type setSecret } from "@dormouse/contract";
 import { decide, normalHost, parsePolicy } from "@dormouse/network/policy";
 import type { z } from "zod";
 import type { Actor } from "../accounts/actor.ts";
-import { environmentOf } from "../definitions/definition.ts";
 import type { EgressPolicies } from "../egress/policies.ts";
 import { type HostConnection, remote } from "../host/client.ts";
 import { findOrganisation } from "../organisations/find.ts";
@@ -81,9 +80,8 @@ export function secretService(options: {
   async function apply(seen: OwnedRow): Promise<void> {
     // As it is now: one that is being set up is another than a moment ago.
     const row = (await workspaces.byId(seen.id)) ?? seen;
-    const [secrets, variables] = await Promise.all([ofWorkspace.of(row), ofWorkspace.variables(row)]);
-    const env = environmentOf(row.definition, { ...row, env: { ...variables, ...row.env } });
-    await remote(host.calls.secrets.set({ workspaceId: row.id, secrets, env })).catch((error: unknown) => {
+    const now = await ofWorkspace.ofMachine(row);
+    await remote(host.calls.secrets.set({ workspaceId: row.id, ...now })).catch((error: unknown) => {
       if (DormouseError.from(error).code !== "not_found") throw error;
     });
   }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { DormouseError, formatDuration, type Logger, retry } from "@dormouse/base";
 import type { MachineInfo, PersonalSetup, SnapshotRef, WorkspaceState } from "@dormouse/contract";
 import { hasAnything, type PersonalSetups } from "../accounts/personal-setups.ts";
-import { type Definition, environmentOf, openDefinition } from "../definitions/definition.ts";
+import { type Definition, openDefinition } from "../definitions/definition.ts";
 import type { Definitions } from "../definitions/definitions.ts";
 import { proposedDotfiles } from "../definitions/dotfiles.ts";
 import { backgroundOf, hasAttachSteps } from "../definitions/steps.ts";
@@ -89,9 +89,20 @@ export function createEngine(options: {
   sightings: Sightings;
   log: Logger;
 }): Engine {
-  const { store, personalSetups, definitions, templates, policies, host, changes, view, meter, sightings, log } =
-    options;
-  const { secrets: workspaceSecrets } = options;
+  const {
+    store,
+    personalSetups,
+    definitions,
+    templates,
+    policies,
+    host,
+    changes,
+    view,
+    meter,
+    sightings,
+    secrets,
+    log,
+  } = options;
   const drives = new Map<string, Drive>();
   const credentials = new Map<string, Credential>();
   const background = createBackground(log);
@@ -127,15 +138,9 @@ export function createEngine(options: {
     reason: row.restoreSnapshot === null ? null : row.reason,
   });
 
-  /** The environment of its machines, in which placeholders stand for its secrets. */
-  async function withSecrets(row: OwnedRow) {
-    const [secrets, variables] = await Promise.all([workspaceSecrets.of(row), workspaceSecrets.variables(row)]);
-    return { secrets, env: environmentOf(row.definition, { ...row, env: { ...variables, ...row.env } }) };
-  }
-
   /** What was changed while a machine was on its way has not reached it. */
-  async function tellChangedSecrets(row: OwnedRow, sent: Awaited<ReturnType<typeof withSecrets>>) {
-    const now = await withSecrets(row);
+  async function tellChangedSecrets(row: OwnedRow, sent: Awaited<ReturnType<typeof secrets.ofMachine>>) {
+    const now = await secrets.ofMachine(row);
     if (!isDeepStrictEqual(now, sent)) await remote(host.calls.secrets.set({ workspaceId: row.id, ...now }));
   }
 
@@ -148,7 +153,7 @@ export function createEngine(options: {
     const { vcpus, memoryMib, diskGib, folder, definition } = row;
     const template = definition?.start?.template ?? row.template;
     const resources = { vcpus, memoryMib, diskGib };
-    const sent = await withSecrets(row);
+    const sent = await secrets.ofMachine(row);
     const egress = await policies.of(row);
     const whose = { workspaceId, organisationId, generation };
     const machine = { ...whose, template, hostname, resources, folder, egress, ...sent, ...from };
@@ -324,7 +329,7 @@ export function createEngine(options: {
         const { id: workspaceId, organisationId, generation, restoreSnapshot } = row;
         const egress = await policies.of(row);
         const snapshotId = restoreSnapshot ?? undefined;
-        const sent = await withSecrets(row);
+        const sent = await secrets.ofMachine(row);
         const wake = { workspaceId, organisationId, generation, snapshotId, egress, ...sent };
         const machine = await remote(host.calls.machines.wake(wake, { signal })).catch((error: unknown) => {
           // A host that never had it, or lost it with its disk, makes it anew from what is in the store.
