@@ -15,6 +15,7 @@ interface Sample {
   totalMs: number;
   confirmMs: number;
   copiedMb: number;
+  copiedStoppedMb: number;
   keptMb: number;
 }
 
@@ -67,6 +68,7 @@ async function capture(of: Machine): Promise<Sample> {
     totalMs: taken.totalMs,
     confirmMs: performance.now() - startedMs,
     copiedMb: taken.copiedBytes / 1e6,
+    copiedStoppedMb: taken.copiedStoppedBytes / 1e6,
     keptMb: (taken.memory.blocks.length * 65536) / 1e6,
   };
 }
@@ -80,6 +82,7 @@ function summary(samples: Sample[]) {
     totalMs: of("totalMs"),
     confirmMs: of("confirmMs"),
     copiedMb: of("copiedMb").p50,
+    copiedStoppedMb: of("copiedStoppedMb").p50,
     keptMb: of("keptMb").p50,
   };
 }

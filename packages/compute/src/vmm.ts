@@ -151,7 +151,8 @@ export interface CaptureOptions extends CallOptions {
   complete?: boolean;
   /**
    * Runs when all is copied that can be beside the running guest, right before it is stopped: the place to let the
-   * guest's processes stand still. A failure ends the capture.
+   * guest's processes stand still. What that writes to the guest's memory is copied before it is stopped, too. A failure
+   * ends the capture.
    */
   beforeStop?: (signal: AbortSignal) => Promise<void>;
   /** Runs as soon as the guest goes on, also when the capture failed. Not called when it stays stopped. */
@@ -181,6 +182,8 @@ export interface Capture extends AsyncDisposable {
   readonly rounds: number;
   /** How much memory was copied, which is more than was kept when the guest wrote pages again meanwhile. */
   readonly copiedBytes: number;
+  /** How much of it while the guest stood still. */
+  readonly copiedStoppedBytes: number;
   /** What must be the same where it is restored. */
   readonly identity: MachineIdentity;
   readonly devices: Buffer;

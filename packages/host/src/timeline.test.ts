@@ -101,7 +101,15 @@ test("a machine starts from its organisation's snapshots and everybody's, and fr
 function emptyCapture(): Capture {
   const nothing = { bytes: 1024 ** 2, blocks: new Uint32Array(), read: async () => {} };
   return {
-    ...{ pauseMs: 1, totalMs: 2, rounds: 1, copiedBytes: 0, layers: [], devices: Buffer.from("devices") },
+    ...{
+      pauseMs: 1,
+      totalMs: 2,
+      rounds: 1,
+      copiedBytes: 0,
+      copiedStoppedBytes: 0,
+      layers: [],
+      devices: Buffer.from("devices"),
+    },
     identity: {
       ...{ vmm: "qemu", vmmVersion: "10.0.0", accelerator: "tcg", machineType: "microvm", cpu: "qemu64", tscKhz: 1 },
       resources: { vcpus: 1, memoryMib: 1 },

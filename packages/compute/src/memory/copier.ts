@@ -11,14 +11,19 @@ export interface CopyRequest {
 }
 
 /**
- * One copy of a guest's memory into a file, in three steps, so that the guest stands still for the second alone. Given
+ * One copy of a guest's memory into a file, in steps, so that the guest stands still for one of them alone. Given
  * up at any time by disposal; what was copied is of no use then.
  */
 export interface MemoryCopier extends AsyncDisposable {
   /** Copies beside the running guest until little is left. */
   approach(request: CopyRequest, signal: AbortSignal): Promise<{ rounds: number }>;
-  /** The guest stands still from before this call until after it: takes what is left. */
-  finish(signal: AbortSignal): Promise<void>;
+  /** One more time beside the running guest, when it did something since: what was asked of it before it is stopped. */
+  catchUp(signal: AbortSignal): Promise<void>;
+  /**
+   * The guest stands still from before this call until after it: takes what is left.
+   * @returns how many bytes that were.
+   */
+  finish(signal: AbortSignal): Promise<number>;
   /** Resolves when all of it is in the file. */
   complete(signal: AbortSignal): Promise<CopiedMemory>;
 }

@@ -27,6 +27,7 @@ export async function openPausedCopier(source: PausedMemory): Promise<MemoryCopi
   let copiedBytes = 0;
   return {
     approach: async () => ({ rounds: 0 }),
+    catchUp: async () => {},
     async finish(signal) {
       for (const { firstPage, pageCount } of await memory.privatePages()) {
         const end = Math.floor(((firstPage + pageCount) * pageBytes - 1) / blockBytes);
@@ -42,6 +43,7 @@ export async function openPausedCopier(source: PausedMemory): Promise<MemoryCopi
         }
         copiedBytes += piece.length;
       }
+      return copiedBytes;
     },
     complete: async () => ({ blocks, unmarked: new BlockSet(blocks.size), isComplete: true, copiedBytes }),
     [Symbol.asyncDispose]: () => memory[Symbol.asyncDispose](),

@@ -61,9 +61,14 @@ export async function openTrackedCopier(memory: TrackedMemory, signal: AbortSign
       const [rounds] = await talk.expect("close", own);
       return { rounds: Number(rounds) };
     },
+    async catchUp(own) {
+      talk.say("again");
+      await talk.expect("close", own);
+    },
     async finish(own) {
       talk.say("stopped");
-      await talk.expect("stands", own);
+      const [pages] = await talk.expect("stands", own);
+      return Number(pages) * pageBytes;
     },
     async complete(own) {
       const [pages, ...lists] = await talk.expect("blocks", own);

@@ -79,11 +79,15 @@ export class QemuCaptures {
     const { isAllNew, ...wanted } = this.#history.begin(options.complete === true);
     const { copier, rounds } = await this.#approach(staging, { ...wanted, isRunning: running }, signal);
     let copied: CopiedMemory;
-    let pauseMs: number;
+    let still: { pauseMs: number; copiedStoppedBytes: number };
     try {
       try {
-        await options.beforeStop?.(signal);
-        pauseMs = await this.#standStill(copier, { running, resumes }, signal);
+        if (options.beforeStop) {
+          await options.beforeStop(signal);
+          // Whatever answers in the guest has written to its memory for it; better now than while it stands still.
+          if (running) await copier.catchUp(signal);
+        }
+        still = await this.#standStill(copier, { running, resumes }, signal);
       } catch (error) {
         if (running) await options.afterResume?.();
         throw error;
@@ -106,7 +110,7 @@ export class QemuCaptures {
       if (!isOpen) throw new DormouseError("failed_precondition", "the capture was disposed of");
     };
     return {
-      pauseMs,
+      ...still,
       totalMs: performance.now() - startedMs,
       rounds,
       copiedBytes: copied.copiedBytes,
@@ -172,33 +176,34 @@ export class QemuCaptures {
 
   /**
    * Stops the guest, takes what is left, and lets it go on.
-   * @returns how long it stood still, in milliseconds.
+   * @returns for how long, in milliseconds, and how much of its memory was copied meanwhile.
    */
   async #standStill(
     copier: MemoryCopier,
     { running, resumes }: { running: boolean; resumes: boolean },
     signal: AbortSignal,
-  ): Promise<number> {
+  ): Promise<{ pauseMs: number; copiedStoppedBytes: number }> {
     const { qmp, drive, paths, goOn } = this.#parts;
     const stoppedMs = performance.now();
     try {
       // All on their way at once, so that the VMM does not wait for a word from here between them; each is awaited to its
       // end, because the guest may not go on under any of them; cancelling is for what takes longer.
       const stopped = qmp.execute("stop");
+      const copied = stopped.then(() => copier.finish(signal));
       const work = [
-        stopped.then(() => copier.finish(signal)),
+        copied,
         qmp.execute("xen-save-devices-state", { filename: paths.devices, live: false }),
         drive.freeze(),
       ];
       const failed = (await Promise.allSettled(work)).find((part) => part.status === "rejected");
       if (failed) throw failed.reason;
       if (resumes) await goOn();
+      return { pauseMs: running ? performance.now() - stoppedMs : 0, copiedStoppedBytes: await copied };
     } catch (error) {
       // A VMM that has gone away meanwhile is reported by its exit; here the first error counts.
       if (running) await goOn().catch(() => {});
       throw error;
     }
-    return running ? performance.now() - stoppedMs : 0;
   }
 
   get #memoryBytes(): number {
