@@ -1,6 +1,7 @@
 // Captures of a running guest that has written 250 MB, after it has written 1 %, 10 % and 50 % of that again: how long it
-// stands still (with 5 MB written to its drive each time), how long all takes, and how much is copied. Prints one JSON document; the ratio is to a bare `stop` and
-// `cont` in the same run. Usage: node bench/capture.ts [captures of each size]
+// stands still (with 5 MB written to its drive each time), how long all takes, and how much is copied. Prints one JSON
+// document; the ratio is to a bare `stop` and `cont`, from the call to the second answer, in the same run.
+// Usage: node bench/capture.ts [captures of each size]
 import { join } from "node:path";
 import { createQemuVmm } from "../src/qemu/driver.ts";
 import { createTestGuest } from "../src/testing/test-guest.ts";

@@ -15,6 +15,7 @@ import { openLayers } from "../qcow2/layers.ts";
 import type { BlockReader, Capture, CaptureOptions } from "../vmm.ts";
 import type { QemuDrive } from "./drive.ts";
 import type { Qmp } from "./qmp.ts";
+import type { QmpEvent } from "./qmp-schema.ts";
 import type { MachinePaths, MachineRecord } from "./record.ts";
 import { takeDevices } from "./take-devices.ts";
 
@@ -184,7 +185,7 @@ export class QemuCaptures {
     signal: AbortSignal,
   ): Promise<{ pauseMs: number; copiedStoppedBytes: number }> {
     const { qmp, drive, paths, goOn } = this.#parts;
-    const stoppedMs = performance.now();
+    using standstill = watchStandstill(qmp);
     try {
       // All on their way at once, so that the VMM does not wait for a word from here between them; each is awaited to its
       // end, because the guest may not go on under any of them; cancelling is for what takes longer.
@@ -198,7 +199,7 @@ export class QemuCaptures {
       const failed = (await Promise.allSettled(work)).find((part) => part.status === "rejected");
       if (failed) throw failed.reason;
       if (resumes) await goOn();
-      return { pauseMs: running ? performance.now() - stoppedMs : 0, copiedStoppedBytes: await copied };
+      return { pauseMs: standstill.ms, copiedStoppedBytes: await copied };
     } catch (error) {
       // A VMM that has gone away meanwhile is reported by its exit; here the first error counts.
       if (running) await goOn().catch(() => {});
@@ -209,6 +210,23 @@ export class QemuCaptures {
   get #memoryBytes(): number {
     return this.#parts.record.identity.resources.memoryMib * 1024 ** 2;
   }
+}
+
+/** Notes when the guest stops and when it goes on, by the VMM's own clock. */
+function watchStandstill(qmp: Qmp): Disposable & { readonly ms: number } {
+  const atMs: Partial<Record<QmpEvent["event"], number>> = {};
+  const note = ({ event, timestamp }: QmpEvent) => {
+    atMs[event] = timestamp.seconds * 1000 + timestamp.microseconds / 1000;
+  };
+  qmp.on("event", note);
+  return {
+    /** 0 when it stood still before, or does not go on. */
+    get ms() {
+      const { STOP, RESUME } = atMs;
+      return STOP === undefined || RESUME === undefined ? 0 : RESUME - STOP;
+    },
+    [Symbol.dispose]: () => void qmp.off("event", note),
+  };
 }
 
 async function approachWith(copier: MemoryCopier, request: CopyRequest, signal: AbortSignal) {

@@ -89,12 +89,13 @@ export type JobStatus =
 /** QAPI `MigrationStatus`, the values an incoming migration passes through. */
 export type MigrationStatus = "none" | "setup" | "active" | "completed" | "failed" | "cancelled" | "device";
 
-/** What QEMU says without being asked. */
-export type QmpEvent =
+/** What QEMU says without being asked, and when that was. */
+export type QmpEvent = { timestamp: { seconds: number; microseconds: number } } & (
   | { event: "SHUTDOWN"; data: { guest: boolean; reason: string } }
   | { event: "STOP" | "RESUME" | "RESET" | "POWERDOWN" }
   | { event: "GUEST_PANICKED"; data: { action: string } }
   | { event: "MIGRATION"; data: { status: MigrationStatus } }
   | { event: "JOB_STATUS_CHANGE"; data: { id: string; status: JobStatus } }
   | { event: "BLOCK_JOB_COMPLETED"; data: { device: string; error?: string } }
-  | { event: "BLOCK_IO_ERROR"; data: { device: string; operation: string; reason: string } };
+  | { event: "BLOCK_IO_ERROR"; data: { device: string; operation: string; reason: string } }
+);
