@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { DormouseError, KeyedLock, type Logger, type Progress } from "@dormouse/base";
+import { DormouseError, type Logger, type Progress } from "@dormouse/base";
 import type {
   EgressAttempt,
   EgressDecision,
@@ -30,6 +30,7 @@ import { Keeper } from "./keeper.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import { addressOf, type Machine, newMachine, templateInfoOf, toInfo } from "./machine.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
+import { type MachineRef, Machines, staleGeneration } from "./machines.ts";
 import type { Moments } from "./moments.ts";
 import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
@@ -39,7 +40,6 @@ import type { Timeline } from "./timeline.ts";
 import { encodeTouched } from "./touched.ts";
 import { Waker } from "./waker.ts";
 import { WarmPool } from "./warm-pool.ts";
-import { Watchers } from "./watchers.ts";
 
 /** What a user does first with a new workspace has the processor for itself. */
 const refillDelayMs = 1_500;
@@ -101,20 +101,10 @@ interface DeliverImage {
   path: string;
 }
 
-interface MachineRef {
-  workspaceId: string;
-  generation: number;
-}
-
-/**
- * What runs on this host. Every change of a machine is written to its record before it
- * is done; changes of one workspace happen one after the other.
- */
+/** What runs on this host. */
 export class HostService {
   readonly #options: HostServiceOptions;
-  readonly #machines = new Map<string, Machine>();
-  readonly #lock = new KeyedLock();
-  readonly #watchers = new Watchers<MachineInfo>();
+  readonly #machines: Machines;
   readonly #pool: WarmPool<Machine>;
   readonly #keeper: Keeper;
   readonly #waker: Waker;
@@ -124,12 +114,13 @@ export class HostService {
 
   private constructor(options: HostServiceOptions) {
     this.#options = options;
+    this.#machines = new Machines(options);
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
     this.#egressLog = options.egressLog;
-    this.#egressLog.follow(options.egress, (slotIndex) => this.#workspaceIn(slotIndex));
+    this.#egressLog.follow(options.egress, (slotIndex) => this.#machines.workspaceIn(slotIndex));
     this.#waker = new Waker(options, (start) => this.#withRoom(start));
     const make = (signal: AbortSignal) => this.#makeWarm(signal);
-    const discard = (machine: Machine) => this.#end(machine);
+    const discard = (machine: Machine) => this.#machines.end(machine);
     this.#pool = new WarmPool({ size: options.poolSize, refillDelayMs, make, discard, log: options.log });
   }
 
@@ -138,7 +129,7 @@ export class HostService {
     const service = new HostService(options);
     const records = await options.store.load(options.log);
     await Promise.all(records.map((record) => service.#recover(record)));
-    await options.egressLog.retain(service.#machines.keys());
+    await options.egressLog.retain(service.#machines.workspaceIds());
     return service;
   }
 
@@ -159,16 +150,16 @@ export class HostService {
 
   /** @throws DormouseError `not_found` when this host holds no machine of the workspace. */
   get(workspaceId: string): MachineInfo {
-    return toInfo(this.#find(workspaceId));
+    return toInfo(this.#machines.find(workspaceId));
   }
 
   list(): MachineInfo[] {
-    return [...this.#machines.values()].map(toInfo);
+    return this.#machines.list();
   }
 
   /** First everything as it is, then every change. Ends with the signal. */
   watch(signal?: AbortSignal): AsyncGenerator<MachineInfo> {
-    return this.#watchers.follow(() => this.list(), signal);
+    return this.#machines.watch(signal);
   }
 
   /** Those that a person can name. */
@@ -204,12 +195,12 @@ export class HostService {
 
   /** Network slots of all workspaces' machines that have a process. */
   slotIndexes(): number[] {
-    return [...this.#machines.values()].flatMap(({ live }) => (live ? [live.slotIndex] : []));
+    return [...this.#machines.all()].flatMap(({ live }) => (live ? [live.slotIndex] : []));
   }
 
   /** Ids of all workspaces' machines that have a process. */
   machineIds(): string[] {
-    return [...this.#machines.values()].flatMap(({ live, record }) => (live ? [record.machineId] : []));
+    return [...this.#machines.all()].flatMap(({ live, record }) => (live ? [record.machineId] : []));
   }
 
   async capacity(): Promise<HostCapacity> {
@@ -218,7 +209,7 @@ export class HostService {
 
   /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
   guestAddress(workspaceId: string): GuestAddress {
-    const machine = this.#find(workspaceId);
+    const machine = this.#machines.find(workspaceId);
     if (machine.record.state === "running") return addressOf(machine);
     throw new DormouseError("unavailable", `the machine of ${workspaceId} is ${machine.record.state}`);
   }
@@ -228,7 +219,7 @@ export class HostService {
    * @throws DormouseError `unavailable` when the workspace has no running machine here.
    */
   async run(workspaceId: string, options: RunOptions, signal?: AbortSignal): Promise<ExecResult> {
-    const { record } = this.#find(workspaceId);
+    const { record } = this.#machines.find(workspaceId);
     const { folder, user = undefined } = record;
     const defaults = { env: environmentOf(record), folder, user };
     return await runCommand(this.guestAddress(workspaceId), defaults, options, signal);
@@ -239,7 +230,7 @@ export class HostService {
    * @throws DormouseError as {@link Moments.whole}.
    */
   async whole(workspaceId: string, signal?: AbortSignal): Promise<void> {
-    await this.#options.moments.whole(this.#find(workspaceId).record, signal);
+    await this.#options.moments.whole(this.#machines.find(workspaceId).record, signal);
   }
 
   /** A request for a machine passes. */
@@ -255,11 +246,11 @@ export class HostService {
   }
 
   async console(workspaceId: string): Promise<string> {
-    return (await this.#find(workspaceId).live?.console()) ?? "";
+    return (await this.#machines.find(workspaceId).live?.console()) ?? "";
   }
 
   create(input: CreateMachine): Promise<MachineInfo> {
-    return this.#lock.run(input.workspaceId, async () => {
+    return this.#machines.inTurn(input.workspaceId, async () => {
       const known = this.#machines.get(input.workspaceId);
       if (known) {
         if (known.record.generation === input.generation && known.record.state === "running") return toInfo(known);
@@ -299,7 +290,7 @@ export class HostService {
           state: "starting",
           booted: !usesTemplate && !snapshot,
         });
-        this.#machines.set(workspaceId, machine);
+        this.#machines.add(workspaceId, machine);
         await this.#options.store.save(machine.record);
         await warm?.live?.setEgress(egress);
         if (warm) await warm.live?.resume();
@@ -312,21 +303,21 @@ export class HostService {
         machine.timingsMs.total = performance.now() - startedMs;
         return toInfo(machine);
       } catch (error) {
-        this.#machines.delete(input.workspaceId);
-        await this.#end(machine).catch(this.#logFailure(machine));
+        this.#machines.remove(input.workspaceId);
+        await this.#machines.end(machine).catch(this.#machines.logFailure(machine));
         throw this.#options.moments.fillOf(machine.record)?.failure ?? error;
       }
     });
   }
 
   hibernate(ref: MachineRef): Promise<MachineInfo> {
-    return this.#interrupting(ref.workspaceId, async () => {
-      const machine = this.#findGeneration(ref);
+    return this.#machines.interrupting(ref.workspaceId, async () => {
+      const machine = this.#machines.findGeneration(ref);
       if (machine.record.state === "hibernated") return toInfo(machine);
       if (!machine.live || machine.record.state !== "running") {
         throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
       }
-      await this.#change(machine, { state: "hibernating" });
+      await this.#machines.change(machine, { state: "hibernating" });
       try {
         await this.#keeper.sleep(machine, machine.live);
       } catch (error) {
@@ -336,7 +327,7 @@ export class HostService {
       await machine.live.kill();
       machine.live = undefined;
       machine.activity = undefined;
-      await this.#change(machine, { state: "hibernated", slot: null });
+      await this.#machines.change(machine, { state: "hibernated", slot: null });
       await this.#options.store.tidy(machine.record);
       return toInfo(machine);
     });
@@ -355,8 +346,8 @@ export class HostService {
       secrets?: readonly MachineSecret[] | undefined;
     },
   ): Promise<MachineInfo> {
-    return this.#interrupting(ref.workspaceId, async () => {
-      const machine = this.#find(ref.workspaceId);
+    return this.#machines.interrupting(ref.workspaceId, async () => {
+      const machine = this.#machines.find(ref.workspaceId);
       const { record } = machine;
       if (record.generation > ref.generation) throw staleGeneration(ref, record);
       checkOrganisation(record, ref.organisationId);
@@ -382,7 +373,7 @@ export class HostService {
    * @throws DormouseError `invalid_argument` with what is wrong with it, `not_found`; what was before holds then.
    */
   async setEgress(workspaceId: string, policy: EgressPolicy): Promise<void> {
-    await this.#applyEgress(this.#find(workspaceId), policy);
+    await this.#applyEgress(this.#machines.find(workspaceId), policy);
   }
 
   /**
@@ -394,12 +385,12 @@ export class HostService {
     workspaceId: string,
     next: { secrets: readonly MachineSecret[]; env: Record<string, string> },
   ): Promise<void> {
-    const machine = this.#find(workspaceId);
+    const machine = this.#machines.find(workspaceId);
     const { env, trusts } = machine.record;
     await this.#applySecrets(machine, next);
     const isSame = isDeepStrictEqual([env, trusts ?? []], [next.env, hostsOf(machine.record)]);
     if (isSame) return;
-    await this.#lock.run(workspaceId, async () => {
+    await this.#machines.inTurn(workspaceId, async () => {
       const { live, record } = machine;
       if (!live || record.state !== "running") return;
       await this.#bringTrust(machine, live);
@@ -409,7 +400,7 @@ export class HostService {
 
   /** What was refused to a workspace's machine lately, and what went through its network. */
   async egressLog(workspaceId: string): Promise<EgressLogView> {
-    const { live } = this.#find(workspaceId);
+    const { live } = this.#machines.find(workspaceId);
     return {
       ...this.#egressLog.of(workspaceId),
       counters: live ? await this.#options.egress.count(live.slotIndex) : null,
@@ -418,7 +409,7 @@ export class HostService {
 
   /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
   async testEgress(workspaceId: string, attempt: Required<EgressAttempt>): Promise<EgressDecision> {
-    const { live } = this.#find(workspaceId);
+    const { live } = this.#machines.find(workspaceId);
     if (!live) throw new DormouseError("unavailable", `the machine of ${workspaceId} does not run`);
     return await this.#options.egress.test(live.slotIndex, attempt);
   }
@@ -429,8 +420,8 @@ export class HostService {
 
   /** Boots a running machine from its drive, with nothing of its memory, and warms its agent. */
   restart(ref: MachineRef, options: { signal?: AbortSignal | undefined } = {}): Promise<MachineInfo> {
-    return this.#interrupting(ref.workspaceId, async () => {
-      const machine = this.#findGeneration(ref);
+    return this.#machines.interrupting(ref.workspaceId, async () => {
+      const machine = this.#machines.findGeneration(ref);
       const { live, record } = machine;
       if (!live || record.state !== "running") {
         throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${record.state}`);
@@ -453,14 +444,14 @@ export class HostService {
     ref: MachineRef & { reason: SnapshotInfo["reason"]; name?: string | undefined },
     options: { signal?: AbortSignal } = {},
   ): Promise<SnapshotInfo> {
-    return this.#interrupting(ref.workspaceId, async () => {
-      const machine = this.#findGeneration(ref);
+    return this.#machines.interrupting(ref.workspaceId, async () => {
+      const machine = this.#machines.findGeneration(ref);
       if (!machine.live || machine.record.state !== "running") {
         throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
       }
       const { reason, name } = ref;
       const snapshot = await this.#keeper.keep(machine, machine.live, { reason, name, withFacts: true, ...options });
-      await this.#change(machine, {});
+      await this.#machines.change(machine, {});
       return snapshot;
     });
   }
@@ -471,7 +462,7 @@ export class HostService {
 
   /** @throws DormouseError `not_found`, or `failed_precondition` for the one that the workspace needs. */
   deleteSnapshot(snapshot: SnapshotRef): Promise<void> {
-    return this.#lock.run(snapshot.workspaceId, async () => {
+    return this.#machines.inTurn(snapshot.workspaceId, async () => {
       const newest = this.#machines.get(snapshot.workspaceId)?.record.lastSnapshot;
       if (newest?.id === snapshot.id) {
         throw new DormouseError(
@@ -482,16 +473,16 @@ export class HostService {
       await this.#options.timeline.remove(snapshot);
       const machine = this.#machines.get(snapshot.workspaceId);
       const snapshotBytes = await this.#options.timeline.storedBytes(snapshot.workspaceId);
-      if (machine) await this.#change(machine, { snapshotBytes });
+      if (machine) await this.#machines.change(machine, { snapshotBytes });
     });
   }
 
   delete(ref: MachineRef & { keepSnapshots: boolean }): Promise<void> {
-    return this.#interrupting(ref.workspaceId, async () => {
+    return this.#machines.interrupting(ref.workspaceId, async () => {
       const machine = this.#machines.get(ref.workspaceId);
       if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
-      if (machine) await this.#end(machine);
-      this.#machines.delete(ref.workspaceId);
+      if (machine) await this.#machines.end(machine);
+      this.#machines.remove(ref.workspaceId);
       await this.#egressLog.forget(ref.workspaceId);
       if (!ref.keepSnapshots) await this.#options.timeline.removeAll(ref.workspaceId);
     });
@@ -505,7 +496,7 @@ export class HostService {
       await this.#pool.close();
       // What is being started or woken is waited for: `hibernate` takes its turn.
       const settled = ["dead", "hibernated"];
-      const running = [...this.#machines.values()].filter(({ record }) => !settled.includes(record.state));
+      const running = [...this.#machines.all()].filter(({ record }) => !settled.includes(record.state));
       const refs = running.map(({ record }) => ({
         workspaceId: record.workspaceId ?? "",
         generation: record.generation,
@@ -516,14 +507,14 @@ export class HostService {
       }
     }
     await this.#options.moments.close();
-    this.#watchers.close();
+    this.#machines.close();
     await this.#egressLog.close();
   }
 
   async #applyEgress(machine: Machine, egress: EgressPolicy): Promise<void> {
     checkPolicy(egress);
     await machine.live?.setEgress(egress);
-    await this.#change(machine, { egress });
+    await this.#machines.change(machine, { egress });
   }
 
   async #applySecrets(
@@ -533,7 +524,7 @@ export class HostService {
     machine.secrets = secrets;
     const record = { ...machine.record, secrets: withoutValues(secrets) };
     await machine.live?.setSecrets(secretsOf(record, secrets));
-    await this.#change(machine, { secrets: record.secrets, env });
+    await this.#machines.change(machine, { secrets: record.secrets, env });
   }
 
   /** Its drive has it trust its organisation's authority for the hosts of its secrets, and nothing when it has none. */
@@ -544,37 +535,24 @@ export class HostService {
     const certificate = hosts.length > 0 ? live.authority(record.organisationId ?? "", hosts) : undefined;
     try {
       await setTrust(addressOf(machine), certificate);
-      await this.#change(machine, { trusts: certificate ? hosts : null });
+      await this.#machines.change(machine, { trusts: certificate ? hosts : null });
     } catch (error) {
       // Connections to these hosts fail in the machine; nothing else does.
       this.#options.log.warn("a machine does not trust its authority", { workspaceId: record.workspaceId, error });
     }
   }
 
-  #workspaceIn(slotIndex: number): string | undefined {
-    for (const { live, record } of this.#machines.values()) {
-      if (live?.slotIndex === slotIndex) return record.workspaceId ?? undefined;
-    }
-    return undefined;
-  }
-
-  /** Runs a change of a workspace's machine; a snapshot that is only taken because its minute is over gives way. */
-  #interrupting<T>(workspaceId: string, work: () => Promise<T>): Promise<T> {
-    this.#machines.get(workspaceId)?.periodic?.abort(new DormouseError("aborted", "something else was asked for"));
-    return this.#lock.run(workspaceId, work);
-  }
-
   /** Keeps the machines that have run on for as long as the interval, one after the other. */
   async #keepDue(): Promise<void> {
     const { snapshotEveryMs, log } = this.#options;
     if (snapshotEveryMs === 0) return;
-    for (const machine of this.#machines.values()) {
+    for (const machine of this.#machines.all()) {
       const { workspaceId, startedMs, lastSnapshot, state, isKept } = machine.record;
       if (this.#stopping.signal.aborted || state !== "running" || workspaceId === null || !isKept) continue;
       const sinceMs = Math.max(machine.triedMs, startedMs ?? 0, lastSnapshot?.createdMs ?? 0);
       if (Date.now() - sinceMs < snapshotEveryMs) continue;
-      await this.#lock
-        .run(workspaceId, () => this.#keepPeriodically(machine))
+      await this.#machines
+        .inTurn(workspaceId, () => this.#keepPeriodically(machine))
         .catch((error: unknown) => {
           if (DormouseError.from(error).code !== "aborted") log.warn("no snapshot this time", { workspaceId, error });
         });
@@ -590,7 +568,7 @@ export class HostService {
       // Nobody has used it since: then its repository is as it was, and asking would only keep it busy.
       const isUsed = (machine.activity?.use(Date.now()).activeMs ?? 0) > (record.lastSnapshot?.createdMs ?? 0);
       await this.#keeper.keep(machine, live, { reason: "periodic", withFacts: isUsed, signal });
-      await this.#change(machine, {});
+      await this.#machines.change(machine, {});
     } finally {
       machine.periodic = undefined;
     }
@@ -598,7 +576,7 @@ export class HostService {
 
   async #lookAround(): Promise<void> {
     const { guest, log } = this.#options;
-    for (const machine of this.#machines.values()) {
+    for (const machine of this.#machines.all()) {
       const { live, activity } = machine;
       if (!live || !activity || machine.record.state !== "running") continue;
       const before = activity.use(Date.now()).keptAwakeBy;
@@ -606,7 +584,7 @@ export class HostService {
       await activity.look(source, Date.now()).catch((error: unknown) => {
         log.debug("a machine's activity is not known", { workspaceId: machine.record.workspaceId, error });
       });
-      if (activity.use(Date.now()).keptAwakeBy !== before) this.#watchers.publish(toInfo(machine));
+      if (activity.use(Date.now()).keptAwakeBy !== before) this.#machines.publish(machine);
     }
   }
 
@@ -615,18 +593,11 @@ export class HostService {
     try {
       await live.resume();
       await this.#options.guest.thaw(addressOf(machine));
-      await this.#change(machine, { state: "running" });
+      await this.#machines.change(machine, { state: "running" });
     } catch (error) {
-      this.#logFailure(machine)(error);
+      this.#machines.logFailure(machine)(error);
       await this.#giveUp(machine, `could not be put to sleep: ${DormouseError.from(cause).message}`);
     }
-  }
-
-  /** For what happens in the background, where nobody waits for an error. */
-  #logFailure(machine: Machine): (error: unknown) => void {
-    const { machineId, workspaceId } = machine.record;
-    return (error) =>
-      this.#options.log.error("the end of a machine was not handled", { machineId, workspaceId, error });
   }
 
   /** Whoever has a workspace goes before what is kept ready: the pool gives its machines up one by one. */
@@ -637,7 +608,7 @@ export class HostService {
       } catch (error) {
         const spare = DormouseError.from(error).code === "resource_exhausted" ? this.#pool.take() : undefined;
         if (!spare) throw error;
-        await this.#end(spare);
+        await this.#machines.end(spare);
       }
     }
   }
@@ -659,7 +630,7 @@ export class HostService {
     const kind = snapshot ? "goBack" : record.start ? "restore" : "boot";
     // What a snapshot's drive has it trust is not known here.
     const trusts = snapshot ? null : record.trusts;
-    await this.#change(machine, { state: "waking", generation, env, organisationId, trusts, reason: null });
+    await this.#machines.change(machine, { state: "waking", generation, env, organisationId, trusts, reason: null });
     try {
       if (snapshot) await this.#waker.fromSnapshot(machine, snapshot);
       else if (record.start) await this.#waker.fromMoment(machine);
@@ -673,7 +644,7 @@ export class HostService {
       // Why its pages were not to be had says more than that it did not answer.
       const error = this.#options.moments.fillOf(record)?.failure ?? caught;
       const reason = `could not be woken: ${DormouseError.from(error).message}`;
-      await this.#change(machine, { state: record.start ? "hibernated" : "dead", slot: null, reason });
+      await this.#machines.change(machine, { state: record.start ? "hibernated" : "dead", slot: null, reason });
       throw error;
     }
     await this.#options.store.tidy(record);
@@ -685,15 +656,15 @@ export class HostService {
     const { base: template } = this.#options.templates;
     const machine = newMachine(template, template.resources);
     const live = await this.#waker.warm(machine, signal).catch(async (error: unknown) => {
-      await this.#end(machine);
+      await this.#machines.end(machine);
       throw error;
     });
     live.died
       .then(async () => {
         this.#pool.remove(machine);
-        if (machine.record.workspaceId === null) await this.#end(machine);
+        if (machine.record.workspaceId === null) await this.#machines.end(machine);
       })
-      .catch(this.#logFailure(machine));
+      .catch(this.#machines.logFailure(machine));
     return machine;
   }
 
@@ -710,7 +681,7 @@ export class HostService {
     if (record.trusts !== trusts) await this.#waker.renew(machine);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
-    await this.#change(machine, { state: "running", startedMs: Date.now(), touched: null });
+    await this.#machines.change(machine, { state: "running", startedMs: Date.now(), touched: null });
     this.#noticeDeath(machine, live);
     this.#noticeFill(machine, live);
     if (!record.booted) setTimeout(() => void this.#noteTouched(machine, live), firstTouchesMs).unref();
@@ -721,7 +692,7 @@ export class HostService {
     try {
       if (machine.live !== live) return;
       const touched = encodeTouched(await live.touched());
-      if (machine.live === live) await this.#change(machine, { touched });
+      if (machine.live === live) await this.#machines.change(machine, { touched });
     } catch (error) {
       // One that has just ended; of others the next wake takes longer.
       const { machineId } = machine.record;
@@ -733,27 +704,27 @@ export class HostService {
   #noticeFill(machine: Machine, live: LiveMachine): void {
     const fill = this.#options.moments.fillOf(machine.record);
     const onWhole = async () => {
-      if (machine.live === live) await this.#change(machine, { filling: null });
+      if (machine.live === live) await this.#machines.change(machine, { filling: null });
     };
     const onFailure = async (caught: unknown) => {
       const { code, message } = DormouseError.from(caught);
       const { workspaceId } = machine.record;
       if (code === "cancelled" || machine.live !== live || !workspaceId) return;
-      await this.#lock.run(workspaceId, async () => {
+      await this.#machines.inTurn(workspaceId, async () => {
         if (machine.live === live) await this.#giveUp(machine, message);
       });
     };
-    fill?.whole.then(onWhole, onFailure).catch(this.#logFailure(machine));
+    fill?.whole.then(onWhole, onFailure).catch(this.#machines.logFailure(machine));
   }
 
   #noticeDeath(machine: Machine, live: LiveMachine): void {
     const onDeath = async (reason: string) => {
       if (machine.live !== live || !machine.record.workspaceId) return;
-      await this.#lock.run(machine.record.workspaceId, async () => {
+      await this.#machines.inTurn(machine.record.workspaceId, async () => {
         if (machine.live === live) await this.#giveUp(machine, reason);
       });
     };
-    live.died.then(onDeath).catch(this.#logFailure(machine));
+    live.died.then(onDeath).catch(this.#machines.logFailure(machine));
   }
 
   async #giveUp(machine: Machine, reason: string): Promise<void> {
@@ -763,20 +734,8 @@ export class HostService {
     machine.activity = undefined;
     await live?.kill();
     const why = this.#options.moments.fillOf(machine.record)?.failure?.message ?? reason;
-    await this.#change(machine, { state: "dead", slot: null, reason: why });
+    await this.#machines.change(machine, { state: "dead", slot: null, reason: why });
     this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason: why });
-  }
-
-  async #change(machine: Machine, change: Partial<MachineRecord>): Promise<void> {
-    Object.assign(machine.record, change);
-    await this.#options.store.save(machine.record);
-    this.#watchers.publish(toInfo(machine));
-  }
-
-  async #end(machine: Machine): Promise<void> {
-    await machine.live?.kill();
-    machine.live = undefined;
-    await this.#options.store.remove(machine.record.machineId);
   }
 
   async #recover(record: MachineRecord): Promise<void> {
@@ -785,16 +744,16 @@ export class HostService {
     try {
       const settled = record.state === "hibernated" || record.state === "dead";
       machine.live = settled ? undefined : await starter.adopt(record);
-      if (record.workspaceId === null || record.state === "starting") return await this.#end(machine);
-      this.#machines.set(record.workspaceId, machine);
+      if (record.workspaceId === null || record.state === "starting") return await this.#machines.end(machine);
+      this.#machines.add(record.workspaceId, machine);
       if (settled) return;
       if (machine.live) return await this.#adopt(machine, machine.live);
-      if (record.start) return await this.#change(machine, { state: "hibernated", slot: null });
+      if (record.start) return await this.#machines.change(machine, { state: "hibernated", slot: null });
       await this.#giveUp(machine, `its process ended while it was ${record.state} and no host daemon ran`);
     } catch (error) {
       log.error("machine could not be taken over", { machineId: record.machineId, error });
       const reason = `could not be taken over: ${DormouseError.from(error).message}`;
-      if (record.workspaceId) await this.#giveUp(machine, reason).catch(this.#logFailure(machine));
+      if (record.workspaceId) await this.#giveUp(machine, reason).catch(this.#machines.logFailure(machine));
     }
   }
 
@@ -806,7 +765,7 @@ export class HostService {
     if (record.state === "hibernating" && record.start) {
       await live.kill();
       machine.live = undefined;
-      return await this.#change(machine, { state: "hibernated", slot: null });
+      return await this.#machines.change(machine, { state: "hibernated", slot: null });
     }
     machine.activity = new Activity(Date.now());
     await this.#options.moments.resume(record);
@@ -816,26 +775,14 @@ export class HostService {
     const { workspaceId } = record;
     if (record.state === "running" && workspaceId) {
       // Only the next change waits for one that takes its time to answer, and it is not given up for that.
-      void this.#lock.run(workspaceId, thaw).catch((error: unknown) => {
+      void this.#machines.inTurn(workspaceId, thaw).catch((error: unknown) => {
         this.#options.log.warn("an adopted machine does not answer yet", { workspaceId, error });
       });
     } else await thaw();
-    if (record.state === "hibernating") await this.#change(machine, { state: "running" });
+    if (record.state === "hibernating") await this.#machines.change(machine, { state: "running" });
     this.#noticeDeath(machine, live);
     this.#noticeFill(machine, live);
     this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
-  }
-
-  #find(workspaceId: string): Machine {
-    const machine = this.#machines.get(workspaceId);
-    if (!machine) throw new DormouseError("not_found", `this host has no machine of ${workspaceId}`);
-    return machine;
-  }
-
-  #findGeneration(ref: MachineRef): Machine {
-    const machine = this.#find(ref.workspaceId);
-    if (machine.record.generation !== ref.generation) throw staleGeneration(ref, machine.record);
-    return machine;
   }
 }
 
@@ -849,12 +796,5 @@ function checkOrganisation({ workspaceId, organisationId }: MachineRecord, wante
   throw new DormouseError(
     "failed_precondition",
     `the machine of ${workspaceId} is of organisation ${organisationId}, not of ${wanted}`,
-  );
-}
-
-function staleGeneration(ref: MachineRef, record: MachineRecord): DormouseError {
-  return new DormouseError(
-    "aborted",
-    `generation is ${ref.generation}; the machine of ${ref.workspaceId} has generation ${record.generation}`,
   );
 }
