@@ -25,24 +25,23 @@ import { type RunOptions, runCommand } from "./commands.ts";
 import type { EgressLog } from "./egress-log.ts";
 import type { GuestAddress } from "./guest-address.ts";
 import type { GuestLink } from "./guest-link.ts";
+import { identify, renewIdentity, warmUp } from "./identity.ts";
 import type { ImageTemplates } from "./image-templates.ts";
 import { Keeper } from "./keeper.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
 import { addressOf, type Machine, newMachine, templateInfoOf, toInfo } from "./machine.ts";
+import { MachinePool } from "./machine-pool.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import { type MachineRef, Machines, staleGeneration } from "./machines.ts";
 import type { Moments } from "./moments.ts";
 import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
 import { environmentOf, hostsOf, secretsOf, setTrust, withoutValues } from "./secrets.ts";
+import { warmRounds } from "./template-folder.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
 import { encodeTouched } from "./touched.ts";
 import { Waker } from "./waker.ts";
-import { WarmPool } from "./warm-pool.ts";
-
-/** What a user does first with a new workspace has the processor for itself. */
-const refillDelayMs = 1_500;
 
 /** How often it is looked which machines are due for a snapshot, and which are in use. */
 const snapshotLookMs = 2_000;
@@ -105,7 +104,7 @@ interface DeliverImage {
 export class HostService {
   readonly #options: HostServiceOptions;
   readonly #machines: Machines;
-  readonly #pool: WarmPool<Machine>;
+  readonly #pool: MachinePool;
   readonly #keeper: Keeper;
   readonly #waker: Waker;
   readonly #egressLog: EgressLog;
@@ -118,10 +117,8 @@ export class HostService {
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
     this.#egressLog = options.egressLog;
     this.#egressLog.follow(options.egress, (slotIndex) => this.#machines.workspaceIn(slotIndex));
-    this.#waker = new Waker(options, (start) => this.#withRoom(start));
-    const make = (signal: AbortSignal) => this.#makeWarm(signal);
-    const discard = (machine: Machine) => this.#machines.end(machine);
-    this.#pool = new WarmPool({ size: options.poolSize, refillDelayMs, make, discard, log: options.log });
+    this.#pool = new MachinePool({ ...options, machines: this.#machines });
+    this.#waker = new Waker({ ...options, pool: this.#pool });
   }
 
   /** Takes over what an earlier daemon left and ends what it left half-made. */
@@ -170,7 +167,7 @@ export class HostService {
   /** Makes the template of an image unless it is there; see {@link ImageTemplates.ofImage}. */
   async *templateOfImage(image: string, signal?: AbortSignal): AsyncGenerator<HostProgress, TemplateInfo> {
     const make = (progress: Progress, own: AbortSignal) =>
-      this.#withRoom(() => this.#options.images.ofImage(image, progress, own));
+      this.#pool.withRoom(() => this.#options.images.ofImage(image, progress, own));
     return templateInfoOf(yield* progressStream(make, signal));
   }
 
@@ -204,7 +201,7 @@ export class HostService {
   }
 
   async capacity(): Promise<HostCapacity> {
-    return { ...(await this.#options.capacity()), pool: { size: this.#pool.size, ready: this.#pool.ready } };
+    return { ...(await this.#options.capacity()), pool: this.#pool.counts() };
   }
 
   /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
@@ -394,7 +391,7 @@ export class HostService {
       const { live, record } = machine;
       if (!live || record.state !== "running") return;
       await this.#bringTrust(machine, live);
-      await this.#waker.renew(machine);
+      await renewIdentity(machine, this.#options.guest);
     });
   }
 
@@ -434,7 +431,8 @@ export class HostService {
       machine.activity = undefined;
       const { env } = record;
       const info = await this.#bringBack(machine, { generation: ref.generation, env });
-      await this.#waker.warmUp(machine, options.signal);
+      // As it was when a template was taken.
+      await warmUp(machine, this.#options.guest, { rounds: warmRounds, ...options });
       return info;
     });
   }
@@ -600,19 +598,6 @@ export class HostService {
     }
   }
 
-  /** Whoever has a workspace goes before what is kept ready: the pool gives its machines up one by one. */
-  async #withRoom<T>(start: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await start();
-      } catch (error) {
-        const spare = DormouseError.from(error).code === "resource_exhausted" ? this.#pool.take() : undefined;
-        if (!spare) throw error;
-        await this.#machines.end(spare);
-      }
-    }
-  }
-
   /**
    * A machine without a process gets one again: from a snapshot that is named, from its sleep, else from its drive, as
    * after a power cut.
@@ -651,23 +636,6 @@ export class HostService {
     return toInfo(machine);
   }
 
-  /** A machine restored, warmed by the requests a first user sends, and paused. */
-  async #makeWarm(signal: AbortSignal): Promise<Machine> {
-    const { base: template } = this.#options.templates;
-    const machine = newMachine(template, template.resources);
-    const live = await this.#waker.warm(machine, signal).catch(async (error: unknown) => {
-      await this.#machines.end(machine);
-      throw error;
-    });
-    live.died
-      .then(async () => {
-        this.#pool.remove(machine);
-        if (machine.record.workspaceId === null) await this.#machines.end(machine);
-      })
-      .catch(this.#machines.logFailure(machine));
-    return machine;
-  }
-
   /** Gives a machine that has just come to life its identity, then says that it runs. */
   async #settle(machine: Machine): Promise<void> {
     const { live, record } = machine;
@@ -675,10 +643,10 @@ export class HostService {
     record.slot = live.slotIndex;
     const beforeMs = performance.now();
     if (record.secrets.length > 0) await live.setSecrets(secretsOf(record, machine.secrets));
-    await this.#waker.identify(machine);
+    await identify(machine, this.#options);
     const { trusts } = record;
     await this.#bringTrust(machine, live);
-    if (record.trusts !== trusts) await this.#waker.renew(machine);
+    if (record.trusts !== trusts) await renewIdentity(machine, this.#options.guest);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
     await this.#machines.change(machine, { state: "running", startedMs: Date.now(), touched: null });
