@@ -1,11 +1,6 @@
-import { isDeepStrictEqual } from "node:util";
 import { DormouseError, type Logger, type Progress } from "@dormouse/base";
 import type {
-  EgressAttempt,
-  EgressDecision,
-  EgressLog as EgressLogView,
   EgressPolicy,
-  EgressRefusal,
   ExecResult,
   HostCapacity,
   HostProgress,
@@ -18,7 +13,6 @@ import type {
   TemplateInfo,
 } from "@dormouse/contract";
 import type { SlotPool } from "@dormouse/network";
-import { checkPolicy } from "@dormouse/network/policy";
 import { Activity } from "./activity.ts";
 import type { AgentTokens } from "./agent-token.ts";
 import { type RunOptions, runCommand } from "./commands.ts";
@@ -34,9 +28,10 @@ import { MachinePool } from "./machine-pool.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import { type MachineRef, Machines, staleGeneration } from "./machines.ts";
 import type { Moments } from "./moments.ts";
+import { Outbound } from "./outbound.ts";
 import { progressStream } from "./progress-stream.ts";
 import { repeat } from "./repeat.ts";
-import { environmentOf, hostsOf, secretsOf, setTrust, withoutValues } from "./secrets.ts";
+import { environmentOf, secretsOf, withoutValues } from "./secrets.ts";
 import { warmRounds } from "./template-folder.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
@@ -102,12 +97,12 @@ interface DeliverImage {
 
 /** What runs on this host. */
 export class HostService {
+  readonly outbound: Outbound;
   readonly #options: HostServiceOptions;
   readonly #machines: Machines;
   readonly #pool: MachinePool;
   readonly #keeper: Keeper;
   readonly #waker: Waker;
-  readonly #egressLog: EgressLog;
   readonly #stopping = new AbortController();
   #loops: Promise<void>[] = [];
 
@@ -115,8 +110,7 @@ export class HostService {
     this.#options = options;
     this.#machines = new Machines(options);
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
-    this.#egressLog = options.egressLog;
-    this.#egressLog.follow(options.egress, (slotIndex) => this.#machines.workspaceIn(slotIndex));
+    this.outbound = new Outbound({ ...options, machines: this.#machines });
     this.#pool = new MachinePool({ ...options, machines: this.#machines });
     this.#waker = new Waker({ ...options, pool: this.#pool });
   }
@@ -126,7 +120,7 @@ export class HostService {
     const service = new HostService(options);
     const records = await options.store.load(options.log);
     await Promise.all(records.map((record) => service.#recover(record)));
-    await options.egressLog.retain(service.#machines.workspaceIds());
+    await service.outbound.forgetOthers();
     return service;
   }
 
@@ -253,7 +247,7 @@ export class HostService {
         if (known.record.generation === input.generation && known.record.state === "running") return toInfo(known);
         if (known.record.generation < input.generation && !known.live) {
           checkOrganisation(known.record, input.organisationId);
-          await this.#applySecrets(known, { secrets: input.secrets ?? [], env: input.env });
+          await this.outbound.applySecrets(known, { secrets: input.secrets ?? [], env: input.env });
           return await this.#bringBack(known, input);
         }
         throw new DormouseError("already_exists", `${input.workspaceId} has a machine here already`);
@@ -350,8 +344,8 @@ export class HostService {
       checkOrganisation(record, ref.organisationId);
       const { snapshotId, organisationId = record.organisationId } = ref;
       const isDone = record.state === "running" && record.generation === ref.generation;
-      if (ref.egress) await this.#applyEgress(machine, ref.egress);
-      if (ref.secrets) await this.#applySecrets(machine, { secrets: ref.secrets, env: ref.env });
+      if (ref.egress) await this.outbound.applyPolicy(machine, ref.egress);
+      if (ref.secrets) await this.outbound.applySecrets(machine, { secrets: ref.secrets, env: ref.env });
       if (snapshotId === undefined || isDone) {
         return record.state === "running" ? toInfo(machine) : await this.#bringBack(machine, ref);
       }
@@ -362,57 +356,6 @@ export class HostService {
       machine.live = undefined;
       return await this.#bringBack(machine, ref, snapshot);
     });
-  }
-
-  /**
-   * What may leave a workspace's machine from now on; it need not run. Not in turn with what else is asked: a policy that is
-   * tightened must not wait for a snapshot.
-   * @throws DormouseError `invalid_argument` with what is wrong with it, `not_found`; what was before holds then.
-   */
-  async setEgress(workspaceId: string, policy: EgressPolicy): Promise<void> {
-    await this.#applyEgress(this.#machines.find(workspaceId), policy);
-  }
-
-  /**
-   * The secrets of a workspace's machine from now on; it need not run. What decides about its requests is changed at once, not
-   * in turn with what else is asked; programs that are started afterwards find the environment.
-   * @throws DormouseError `not_found`.
-   */
-  async setSecrets(
-    workspaceId: string,
-    next: { secrets: readonly MachineSecret[]; env: Record<string, string> },
-  ): Promise<void> {
-    const machine = this.#machines.find(workspaceId);
-    const { env, trusts } = machine.record;
-    await this.#applySecrets(machine, next);
-    const isSame = isDeepStrictEqual([env, trusts ?? []], [next.env, hostsOf(machine.record)]);
-    if (isSame) return;
-    await this.#machines.inTurn(workspaceId, async () => {
-      const { live, record } = machine;
-      if (!live || record.state !== "running") return;
-      await this.#bringTrust(machine, live);
-      await renewIdentity(machine, this.#options.guest);
-    });
-  }
-
-  /** What was refused to a workspace's machine lately, and what went through its network. */
-  async egressLog(workspaceId: string): Promise<EgressLogView> {
-    const { live } = this.#machines.find(workspaceId);
-    return {
-      ...this.#egressLog.of(workspaceId),
-      counters: live ? await this.#options.egress.count(live.slotIndex) : null,
-    };
-  }
-
-  /** @throws DormouseError `unavailable` when the workspace has no running machine here. */
-  async testEgress(workspaceId: string, attempt: Required<EgressAttempt>): Promise<EgressDecision> {
-    const { live } = this.#machines.find(workspaceId);
-    if (!live) throw new DormouseError("unavailable", `the machine of ${workspaceId} does not run`);
-    return await this.#options.egress.test(live.slotIndex, attempt);
-  }
-
-  watchEgress(signal?: AbortSignal): AsyncGenerator<{ workspaceId: string; refusal: EgressRefusal }> {
-    return this.#egressLog.watch(signal);
   }
 
   /** Boots a running machine from its drive, with nothing of its memory, and warms its agent. */
@@ -481,7 +424,7 @@ export class HostService {
       if (machine && machine.record.generation > ref.generation) throw staleGeneration(ref, machine.record);
       if (machine) await this.#machines.end(machine);
       this.#machines.remove(ref.workspaceId);
-      await this.#egressLog.forget(ref.workspaceId);
+      await this.outbound.forget(ref.workspaceId);
       if (!ref.keepSnapshots) await this.#options.timeline.removeAll(ref.workspaceId);
     });
   }
@@ -506,38 +449,7 @@ export class HostService {
     }
     await this.#options.moments.close();
     this.#machines.close();
-    await this.#egressLog.close();
-  }
-
-  async #applyEgress(machine: Machine, egress: EgressPolicy): Promise<void> {
-    checkPolicy(egress);
-    await machine.live?.setEgress(egress);
-    await this.#machines.change(machine, { egress });
-  }
-
-  async #applySecrets(
-    machine: Machine,
-    { secrets, env }: { secrets: readonly MachineSecret[]; env: Record<string, string> },
-  ): Promise<void> {
-    machine.secrets = secrets;
-    const record = { ...machine.record, secrets: withoutValues(secrets) };
-    await machine.live?.setSecrets(secretsOf(record, secrets));
-    await this.#machines.change(machine, { secrets: record.secrets, env });
-  }
-
-  /** Its drive has it trust its organisation's authority for the hosts of its secrets, and nothing when it has none. */
-  async #bringTrust(machine: Machine, live: LiveMachine): Promise<void> {
-    const { record } = machine;
-    const hosts = hostsOf(record);
-    if (isDeepStrictEqual(hosts, record.trusts ?? [])) return;
-    const certificate = hosts.length > 0 ? live.authority(record.organisationId ?? "", hosts) : undefined;
-    try {
-      await setTrust(addressOf(machine), certificate);
-      await this.#machines.change(machine, { trusts: certificate ? hosts : null });
-    } catch (error) {
-      // Connections to these hosts fail in the machine; nothing else does.
-      this.#options.log.warn("a machine does not trust its authority", { workspaceId: record.workspaceId, error });
-    }
+    await this.outbound.close();
   }
 
   /** Keeps the machines that have run on for as long as the interval, one after the other. */
@@ -645,7 +557,7 @@ export class HostService {
     if (record.secrets.length > 0) await live.setSecrets(secretsOf(record, machine.secrets));
     await identify(machine, this.#options);
     const { trusts } = record;
-    await this.#bringTrust(machine, live);
+    await this.outbound.bringTrust(machine, live);
     if (record.trusts !== trusts) await renewIdentity(machine, this.#options.guest);
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());

@@ -127,18 +127,18 @@ function createRouter(service: HostService, images: ImageTemplates) {
     },
     egress: {
       set: host.egress.set.handler(async ({ input }) => {
-        await service.setEgress(input.workspaceId, input.policy);
+        await service.outbound.setPolicy(input.workspaceId, input.policy);
         return {};
       }),
-      log: host.egress.log.handler(({ input }) => service.egressLog(input.workspaceId)),
+      log: host.egress.log.handler(({ input }) => service.outbound.log(input.workspaceId)),
       test: host.egress.test.handler(({ input: { workspaceId, ...attempt } }) =>
-        service.testEgress(workspaceId, attempt),
+        service.outbound.test(workspaceId, attempt),
       ),
-      watch: host.egress.watch.handler(({ signal }) => service.watchEgress(signal)),
+      watch: host.egress.watch.handler(({ signal }) => service.outbound.watch(signal)),
     },
     secrets: {
       set: host.secrets.set.handler(async ({ input: { workspaceId, ...next } }) => {
-        await service.setSecrets(workspaceId, next);
+        await service.outbound.setSecrets(workspaceId, next);
         return {};
       }),
     },
