@@ -27,6 +27,7 @@ import { addressOf, type Machine, newMachine, templateInfoOf, toInfo } from "./m
 import { MachinePool } from "./machine-pool.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import { type MachineRef, Machines, staleGeneration } from "./machines.ts";
+import { Minder } from "./minder.ts";
 import type { Moments } from "./moments.ts";
 import { Outbound } from "./outbound.ts";
 import { progressStream } from "./progress-stream.ts";
@@ -35,16 +36,12 @@ import { environmentOf, secretsOf, withoutValues } from "./secrets.ts";
 import { warmRounds } from "./template-folder.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
-import { encodeTouched } from "./touched.ts";
 import { Waker } from "./waker.ts";
 
 /** How often it is looked which machines are due for a snapshot, and which are in use. */
 const snapshotLookMs = 2_000;
 const activityLookMs = 30_000;
 const garbageMs = 3_600_000;
-
-/** What a machine touches in so long after it came to life is what it needs first. */
-const firstTouchesMs = 2_000;
 
 /** What a {@link HostService} works with. */
 export interface HostServiceOptions {
@@ -101,6 +98,7 @@ export class HostService {
   readonly #options: HostServiceOptions;
   readonly #machines: Machines;
   readonly #pool: MachinePool;
+  readonly #minder: Minder;
   readonly #keeper: Keeper;
   readonly #waker: Waker;
   readonly #stopping = new AbortController();
@@ -109,6 +107,7 @@ export class HostService {
   private constructor(options: HostServiceOptions) {
     this.#options = options;
     this.#machines = new Machines(options);
+    this.#minder = new Minder({ ...options, machines: this.#machines });
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
     this.outbound = new Outbound({ ...options, machines: this.#machines });
     this.#pool = new MachinePool({ ...options, machines: this.#machines });
@@ -506,7 +505,7 @@ export class HostService {
       await this.#machines.change(machine, { state: "running" });
     } catch (error) {
       this.#machines.logFailure(machine)(error);
-      await this.#giveUp(machine, `could not be put to sleep: ${DormouseError.from(cause).message}`);
+      await this.#minder.giveUp(machine, `could not be put to sleep: ${DormouseError.from(cause).message}`);
     }
   }
 
@@ -562,60 +561,8 @@ export class HostService {
     machine.timingsMs.identify = performance.now() - beforeMs;
     machine.activity = new Activity(Date.now());
     await this.#machines.change(machine, { state: "running", startedMs: Date.now(), touched: null });
-    this.#noticeDeath(machine, live);
-    this.#noticeFill(machine, live);
-    if (!record.booted) setTimeout(() => void this.#noteTouched(machine, live), firstTouchesMs).unref();
-  }
-
-  /** For its snapshots: whoever starts from one of them fetches that first. */
-  async #noteTouched(machine: Machine, live: LiveMachine): Promise<void> {
-    try {
-      if (machine.live !== live) return;
-      const touched = encodeTouched(await live.touched());
-      if (machine.live === live) await this.#machines.change(machine, { touched });
-    } catch (error) {
-      // One that has just ended; of others the next wake takes longer.
-      const { machineId } = machine.record;
-      this.#options.log.debug("what a machine touched is not known", { machineId, error });
-    }
-  }
-
-  /** A machine whose files became whole is one like any other; one whose files cannot become so is given up. */
-  #noticeFill(machine: Machine, live: LiveMachine): void {
-    const fill = this.#options.moments.fillOf(machine.record);
-    const onWhole = async () => {
-      if (machine.live === live) await this.#machines.change(machine, { filling: null });
-    };
-    const onFailure = async (caught: unknown) => {
-      const { code, message } = DormouseError.from(caught);
-      const { workspaceId } = machine.record;
-      if (code === "cancelled" || machine.live !== live || !workspaceId) return;
-      await this.#machines.inTurn(workspaceId, async () => {
-        if (machine.live === live) await this.#giveUp(machine, message);
-      });
-    };
-    fill?.whole.then(onWhole, onFailure).catch(this.#machines.logFailure(machine));
-  }
-
-  #noticeDeath(machine: Machine, live: LiveMachine): void {
-    const onDeath = async (reason: string) => {
-      if (machine.live !== live || !machine.record.workspaceId) return;
-      await this.#machines.inTurn(machine.record.workspaceId, async () => {
-        if (machine.live === live) await this.#giveUp(machine, reason);
-      });
-    };
-    live.died.then(onDeath).catch(this.#machines.logFailure(machine));
-  }
-
-  async #giveUp(machine: Machine, reason: string): Promise<void> {
-    const { live } = machine;
-    // From now on it is away for whoever asks for it: its address is nobody's, and what is sent there may go anywhere.
-    machine.live = undefined;
-    machine.activity = undefined;
-    await live?.kill();
-    const why = this.#options.moments.fillOf(machine.record)?.failure?.message ?? reason;
-    await this.#machines.change(machine, { state: "dead", slot: null, reason: why });
-    this.#options.log.warn("machine died", { workspaceId: machine.record.workspaceId, reason: why });
+    this.#minder.mind(machine, live);
+    if (!record.booted) this.#minder.noteTouched(machine, live);
   }
 
   async #recover(record: MachineRecord): Promise<void> {
@@ -629,11 +576,11 @@ export class HostService {
       if (settled) return;
       if (machine.live) return await this.#adopt(machine, machine.live);
       if (record.start) return await this.#machines.change(machine, { state: "hibernated", slot: null });
-      await this.#giveUp(machine, `its process ended while it was ${record.state} and no host daemon ran`);
+      await this.#minder.giveUp(machine, `its process ended while it was ${record.state} and no host daemon ran`);
     } catch (error) {
       log.error("machine could not be taken over", { machineId: record.machineId, error });
       const reason = `could not be taken over: ${DormouseError.from(error).message}`;
-      if (record.workspaceId) await this.#giveUp(machine, reason).catch(this.#machines.logFailure(machine));
+      if (record.workspaceId) await this.#minder.giveUp(machine, reason).catch(this.#machines.logFailure(machine));
     }
   }
 
@@ -660,8 +607,7 @@ export class HostService {
       });
     } else await thaw();
     if (record.state === "hibernating") await this.#machines.change(machine, { state: "running" });
-    this.#noticeDeath(machine, live);
-    this.#noticeFill(machine, live);
+    this.#minder.mind(machine, live);
     this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
   }
 }
