@@ -31,6 +31,7 @@ import { Minder } from "./minder.ts";
 import type { Moments } from "./moments.ts";
 import { Outbound } from "./outbound.ts";
 import { progressStream } from "./progress-stream.ts";
+import { recoverMachines } from "./recovery.ts";
 import { repeat } from "./repeat.ts";
 import { environmentOf, secretsOf, withoutValues } from "./secrets.ts";
 import { warmRounds } from "./template-folder.ts";
@@ -117,8 +118,7 @@ export class HostService {
   /** Takes over what an earlier daemon left and ends what it left half-made. */
   static async start(options: HostServiceOptions): Promise<HostService> {
     const service = new HostService(options);
-    const records = await options.store.load(options.log);
-    await Promise.all(records.map((record) => service.#recover(record)));
+    await recoverMachines({ ...options, machines: service.#machines, minder: service.#minder });
     await service.outbound.forgetOthers();
     return service;
   }
@@ -563,52 +563,6 @@ export class HostService {
     await this.#machines.change(machine, { state: "running", startedMs: Date.now(), touched: null });
     this.#minder.mind(machine, live);
     if (!record.booted) this.#minder.noteTouched(machine, live);
-  }
-
-  async #recover(record: MachineRecord): Promise<void> {
-    const { log, starter } = this.#options;
-    const machine: Machine = { record, timingsMs: {}, triedMs: 0 };
-    try {
-      const settled = record.state === "hibernated" || record.state === "dead";
-      machine.live = settled ? undefined : await starter.adopt(record);
-      if (record.workspaceId === null || record.state === "starting") return await this.#machines.end(machine);
-      this.#machines.add(record.workspaceId, machine);
-      if (settled) return;
-      if (machine.live) return await this.#adopt(machine, machine.live);
-      if (record.start) return await this.#machines.change(machine, { state: "hibernated", slot: null });
-      await this.#minder.giveUp(machine, `its process ended while it was ${record.state} and no host daemon ran`);
-    } catch (error) {
-      log.error("machine could not be taken over", { machineId: record.machineId, error });
-      const reason = `could not be taken over: ${DormouseError.from(error).message}`;
-      if (record.workspaceId) await this.#minder.giveUp(machine, reason).catch(this.#machines.logFailure(machine));
-    }
-  }
-
-  /** A machine runs on from the last daemon; what that one was about to do with it is undone. */
-  async #adopt(machine: Machine, live: LiveMachine): Promise<void> {
-    const { record } = machine;
-    if (record.state === "waking") throw new DormouseError("aborted", "its wake was interrupted");
-    // Its sleep is whole: it was about to be ended.
-    if (record.state === "hibernating" && record.start) {
-      await live.kill();
-      machine.live = undefined;
-      return await this.#machines.change(machine, { state: "hibernated", slot: null });
-    }
-    machine.activity = new Activity(Date.now());
-    await this.#options.moments.resume(record);
-    // Whatever its daemon was doing with it when it died: a sleep or a snapshot may have left it standing still.
-    await live.resume();
-    const thaw = () => this.#options.guest.thaw(addressOf(machine));
-    const { workspaceId } = record;
-    if (record.state === "running" && workspaceId) {
-      // Only the next change waits for one that takes its time to answer, and it is not given up for that.
-      void this.#machines.inTurn(workspaceId, thaw).catch((error: unknown) => {
-        this.#options.log.warn("an adopted machine does not answer yet", { workspaceId, error });
-      });
-    } else await thaw();
-    if (record.state === "hibernating") await this.#machines.change(machine, { state: "running" });
-    this.#minder.mind(machine, live);
-    this.#options.log.info("machine adopted", { workspaceId: record.workspaceId, pid: live.pid });
   }
 }
 
