@@ -56,10 +56,10 @@ async function makeSnapshot(hosts: HostsInProcess): Promise<SnapshotRef> {
   const { exitCode, stderr } = await host.service.run(workspaceId, { command: ["python3", "-c", script] });
   if (exitCode !== 0) throw new Error(`the workload failed: ${stderr}`);
   // The list of what is needed first is that of a life like the one to come: begun from a snapshot, and short.
-  const first = await host.service.snapshot({ workspaceId, generation: 1, reason: "manual" });
+  const first = await host.service.snapshots.take({ workspaceId, generation: 1, reason: "manual" });
   await host.service.wake({ workspaceId, generation: 1, env: {}, snapshotId: first.id });
   await host.service.run(workspaceId, { command: "sleep 4" });
-  const { id } = await host.service.snapshot({ workspaceId, generation: 1, reason: "manual" });
+  const { id } = await host.service.snapshots.take({ workspaceId, generation: 1, reason: "manual" });
   await host.service.delete({ workspaceId, generation: 1, keepSnapshots: true });
   await host.stop({ hibernate: false });
   return { workspaceId, id };

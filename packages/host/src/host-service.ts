@@ -8,7 +8,6 @@ import type {
   MachineInfo,
   MachineSecret,
   Resources,
-  SnapshotInfo,
   SnapshotRef,
   TemplateInfo,
 } from "@dormouse/contract";
@@ -23,7 +22,7 @@ import { identify, renewIdentity, warmUp } from "./identity.ts";
 import type { ImageTemplates } from "./image-templates.ts";
 import { Keeper } from "./keeper.ts";
 import type { LiveMachine, MachineStarter } from "./live-machine.ts";
-import { addressOf, type Machine, newMachine, templateInfoOf, toInfo } from "./machine.ts";
+import { addressOf, liveOf, type Machine, newMachine, templateInfoOf, toInfo } from "./machine.ts";
 import { MachinePool } from "./machine-pool.ts";
 import type { MachineRecord, MachineStore } from "./machine-record.ts";
 import { type MachineRef, Machines, staleGeneration } from "./machines.ts";
@@ -34,6 +33,7 @@ import { progressStream } from "./progress-stream.ts";
 import { recoverMachines } from "./recovery.ts";
 import { repeat } from "./repeat.ts";
 import { environmentOf, secretsOf, withoutValues } from "./secrets.ts";
+import { Snapshots } from "./snapshots.ts";
 import { warmRounds } from "./template-folder.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
@@ -95,6 +95,7 @@ interface DeliverImage {
 
 /** What runs on this host. */
 export class HostService {
+  readonly snapshots: Snapshots;
   readonly outbound: Outbound;
   readonly #options: HostServiceOptions;
   readonly #machines: Machines;
@@ -110,6 +111,7 @@ export class HostService {
     this.#machines = new Machines(options);
     this.#minder = new Minder({ ...options, machines: this.#machines });
     this.#keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
+    this.snapshots = new Snapshots({ ...options, machines: this.#machines, keeper: this.#keeper });
     this.outbound = new Outbound({ ...options, machines: this.#machines });
     this.#pool = new MachinePool({ ...options, machines: this.#machines });
     this.#waker = new Waker({ ...options, pool: this.#pool });
@@ -131,7 +133,7 @@ export class HostService {
     const loop = (everyMs: number, work: () => Promise<void>, what: string) =>
       repeat(everyMs, work, { signal, onError: (error) => log.error(`${what} failed`, { error }) });
     this.#loops = [
-      loop(snapshotLookMs, () => this.#keepDue(), "the snapshot of a machine"),
+      loop(snapshotLookMs, () => this.snapshots.takeDue(signal), "the snapshot of a machine"),
       loop(activityLookMs, () => this.#lookAround(), "a look at what is in use"),
       loop(garbageMs, () => timeline.collectGarbage(signal), "collecting garbage"),
       loop(garbageMs, () => this.#options.removeUnused(signal), "removing what nobody uses"),
@@ -304,17 +306,15 @@ export class HostService {
     return this.#machines.interrupting(ref.workspaceId, async () => {
       const machine = this.#machines.findGeneration(ref);
       if (machine.record.state === "hibernated") return toInfo(machine);
-      if (!machine.live || machine.record.state !== "running") {
-        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
-      }
+      const live = liveOf(machine);
       await this.#machines.change(machine, { state: "hibernating" });
       try {
-        await this.#keeper.sleep(machine, machine.live);
+        await this.#keeper.sleep(machine, live);
       } catch (error) {
-        await this.#stayAwake(machine, machine.live, error);
+        await this.#stayAwake(machine, live, error);
         throw error;
       }
-      await machine.live.kill();
+      await live.kill();
       machine.live = undefined;
       machine.activity = undefined;
       await this.#machines.change(machine, { state: "hibernated", slot: null });
@@ -361,10 +361,8 @@ export class HostService {
   restart(ref: MachineRef, options: { signal?: AbortSignal | undefined } = {}): Promise<MachineInfo> {
     return this.#machines.interrupting(ref.workspaceId, async () => {
       const machine = this.#machines.findGeneration(ref);
-      const { live, record } = machine;
-      if (!live || record.state !== "running") {
-        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${record.state}`);
-      }
+      const live = liveOf(machine);
+      const { record } = machine;
       await this.#options.moments.whole(record);
       // Frozen: nothing is written any more that would be cut off in the middle.
       await this.#options.guest.freeze(addressOf(machine), { sync: true });
@@ -376,44 +374,6 @@ export class HostService {
       // As it was when a template was taken.
       await warmUp(machine, this.#options.guest, { rounds: warmRounds, ...options });
       return info;
-    });
-  }
-
-  /** Keeps a running machine's moment; it stands still for some milliseconds. Answers when it is durable. */
-  snapshot(
-    ref: MachineRef & { reason: SnapshotInfo["reason"]; name?: string | undefined },
-    options: { signal?: AbortSignal } = {},
-  ): Promise<SnapshotInfo> {
-    return this.#machines.interrupting(ref.workspaceId, async () => {
-      const machine = this.#machines.findGeneration(ref);
-      if (!machine.live || machine.record.state !== "running") {
-        throw new DormouseError("failed_precondition", `the machine of ${ref.workspaceId} is ${machine.record.state}`);
-      }
-      const { reason, name } = ref;
-      const snapshot = await this.#keeper.keep(machine, machine.live, { reason, name, withFacts: true, ...options });
-      await this.#machines.change(machine, {});
-      return snapshot;
-    });
-  }
-
-  snapshots(workspaceId: string): Promise<SnapshotInfo[]> {
-    return this.#options.timeline.list(workspaceId);
-  }
-
-  /** @throws DormouseError `not_found`, or `failed_precondition` for the one that the workspace needs. */
-  deleteSnapshot(snapshot: SnapshotRef): Promise<void> {
-    return this.#machines.inTurn(snapshot.workspaceId, async () => {
-      const newest = this.#machines.get(snapshot.workspaceId)?.record.lastSnapshot;
-      if (newest?.id === snapshot.id) {
-        throw new DormouseError(
-          "failed_precondition",
-          `snapshot ${snapshot.id} is the newest: what the workspace goes on from`,
-        );
-      }
-      await this.#options.timeline.remove(snapshot);
-      const machine = this.#machines.get(snapshot.workspaceId);
-      const snapshotBytes = await this.#options.timeline.storedBytes(snapshot.workspaceId);
-      if (machine) await this.#machines.change(machine, { snapshotBytes });
     });
   }
 
@@ -449,38 +409,6 @@ export class HostService {
     await this.#options.moments.close();
     this.#machines.close();
     await this.outbound.close();
-  }
-
-  /** Keeps the machines that have run on for as long as the interval, one after the other. */
-  async #keepDue(): Promise<void> {
-    const { snapshotEveryMs, log } = this.#options;
-    if (snapshotEveryMs === 0) return;
-    for (const machine of this.#machines.all()) {
-      const { workspaceId, startedMs, lastSnapshot, state, isKept } = machine.record;
-      if (this.#stopping.signal.aborted || state !== "running" || workspaceId === null || !isKept) continue;
-      const sinceMs = Math.max(machine.triedMs, startedMs ?? 0, lastSnapshot?.createdMs ?? 0);
-      if (Date.now() - sinceMs < snapshotEveryMs) continue;
-      await this.#machines
-        .inTurn(workspaceId, () => this.#keepPeriodically(machine))
-        .catch((error: unknown) => {
-          if (DormouseError.from(error).code !== "aborted") log.warn("no snapshot this time", { workspaceId, error });
-        });
-    }
-  }
-
-  async #keepPeriodically(machine: Machine): Promise<void> {
-    const { live, record } = machine;
-    if (!live || record.state !== "running") return;
-    machine.periodic = new AbortController();
-    const signal = AbortSignal.any([machine.periodic.signal, this.#stopping.signal]);
-    try {
-      // Nobody has used it since: then its repository is as it was, and asking would only keep it busy.
-      const isUsed = (machine.activity?.use(Date.now()).activeMs ?? 0) > (record.lastSnapshot?.createdMs ?? 0);
-      await this.#keeper.keep(machine, live, { reason: "periodic", withFacts: isUsed, signal });
-      await this.#machines.change(machine, {});
-    } finally {
-      machine.periodic = undefined;
-    }
   }
 
   async #lookAround(): Promise<void> {

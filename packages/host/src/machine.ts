@@ -45,6 +45,12 @@ export function addressOf({ live, record }: Machine): GuestAddress {
   return { ...live.guest, token: record.token };
 }
 
+/** @throws DormouseError `failed_precondition` when it does not run. */
+export function liveOf({ live, record }: Machine): LiveMachine {
+  if (live && record.state === "running") return live;
+  throw new DormouseError("failed_precondition", `the machine of ${record.workspaceId} is ${record.state}`);
+}
+
 /** What the host says of a machine. */
 export function toInfo({ record, live, activity, timingsMs }: Machine): MachineInfo {
   const { workspaceId, generation, state, reason, template, resources, startedMs } = record;

@@ -117,7 +117,7 @@ function createRouter(service: HostService, images: ImageTemplates) {
       hibernate: host.machines.hibernate.handler(({ input }) => service.hibernate(input)),
       wake: host.machines.wake.handler(({ input }) => service.wake(input)),
       restart: host.machines.restart.handler(({ input, signal }) => service.restart(input, { signal })),
-      snapshot: host.machines.snapshot.handler(({ input, signal }) => service.snapshot(input, { signal })),
+      snapshot: host.machines.snapshot.handler(({ input, signal }) => service.snapshots.take(input, { signal })),
       delete: host.machines.delete.handler(async ({ input }) => {
         await service.delete(input);
         return {};
@@ -144,10 +144,10 @@ function createRouter(service: HostService, images: ImageTemplates) {
     },
     snapshots: {
       list: host.snapshots.list.handler(async ({ input }) => ({
-        snapshots: await service.snapshots(input.workspaceId),
+        snapshots: await service.snapshots.list(input.workspaceId),
       })),
       delete: host.snapshots.delete.handler(async ({ input }) => {
-        await service.deleteSnapshot(input);
+        await service.snapshots.remove(input);
         return {};
       }),
     },

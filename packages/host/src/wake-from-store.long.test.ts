@@ -26,7 +26,7 @@ beforeAll(async () => {
     "head -c 40000000 /dev/urandom >/dev/shm/blob; head -c 40000000 /dev/urandom >/workspace/blob",
   );
   expected = (await exec("ws-origin", `sync; ${sums}`)).stdout;
-  const { id } = await host.service.snapshot({ workspaceId: "ws-origin", generation: 1, reason: "manual" });
+  const { id } = await host.service.snapshots.take({ workspaceId: "ws-origin", generation: 1, reason: "manual" });
   snapshot = { workspaceId: "ws-origin", id };
   await host.service.delete({ workspaceId: "ws-origin", generation: 1, keepSnapshots: true });
 }, 240_000);
