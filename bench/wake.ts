@@ -50,17 +50,17 @@ async function measureWakes() {
 async function makeSnapshot(hosts: HostsInProcess): Promise<SnapshotRef> {
   const host = await hosts.open();
   const workspaceId = "ws-bench";
-  await host.service.create({ ...machineDefaults, workspaceId, generation: 1 });
+  await host.service.lifecycle.create({ ...machineDefaults, workspaceId, generation: 1 });
   // Half of it is noise, as in the memory of a busy machine.
   const script = `import os; open("/dev/shm/data", "wb").writelines(os.urandom(2048) + bytes(2048) for _ in range(${workloadMib * 256}))`;
   const { exitCode, stderr } = await host.service.run(workspaceId, { command: ["python3", "-c", script] });
   if (exitCode !== 0) throw new Error(`the workload failed: ${stderr}`);
   // The list of what is needed first is that of a life like the one to come: begun from a snapshot, and short.
   const first = await host.service.snapshots.take({ workspaceId, generation: 1, reason: "manual" });
-  await host.service.wake({ workspaceId, generation: 1, env: {}, snapshotId: first.id });
+  await host.service.lifecycle.wake({ workspaceId, generation: 1, env: {}, snapshotId: first.id });
   await host.service.run(workspaceId, { command: "sleep 4" });
   const { id } = await host.service.snapshots.take({ workspaceId, generation: 1, reason: "manual" });
-  await host.service.delete({ workspaceId, generation: 1, keepSnapshots: true });
+  await host.service.lifecycle.delete({ workspaceId, generation: 1, keepSnapshots: true });
   await host.stop({ hibernate: false });
   return { workspaceId, id };
 }
@@ -79,7 +79,7 @@ async function wakes(
     Object.assign(hosts.distance, nearby(), distance);
     const workspaceId = `ws-wake-${round}`;
     const beganMs = performance.now();
-    await host.service.create({ ...machineDefaults, workspaceId, generation: 1, snapshot });
+    await host.service.lifecycle.create({ ...machineDefaults, workspaceId, generation: 1, snapshot });
     times.awake.push(performance.now() - beganMs);
     await host.service.run(workspaceId, { command: "true" });
     times.firstExec.push(performance.now() - beganMs);
@@ -87,7 +87,7 @@ async function wakes(
     await host.service.whole(workspaceId);
     times.whole.push(performance.now() - beganMs);
     Object.assign(hosts.distance, nearby());
-    await host.service.delete({ workspaceId, generation: 1, keepSnapshots: false });
+    await host.service.lifecycle.delete({ workspaceId, generation: 1, keepSnapshots: false });
     await host.stop({ hibernate: false });
   }
   return {

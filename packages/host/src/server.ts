@@ -111,15 +111,15 @@ function createRouter(service: HostService, images: ImageTemplates) {
   const host = implement(hostContract).use(({ next }) => convertRpcErrors(() => next()));
   return host.router({
     machines: {
-      create: host.machines.create.handler(({ input }) => service.create(input)),
+      create: host.machines.create.handler(({ input }) => service.lifecycle.create(input)),
       get: host.machines.get.handler(({ input }) => service.get(input.workspaceId)),
       list: host.machines.list.handler(() => ({ machines: service.list() })),
-      hibernate: host.machines.hibernate.handler(({ input }) => service.hibernate(input)),
-      wake: host.machines.wake.handler(({ input }) => service.wake(input)),
-      restart: host.machines.restart.handler(({ input, signal }) => service.restart(input, { signal })),
+      hibernate: host.machines.hibernate.handler(({ input }) => service.lifecycle.hibernate(input)),
+      wake: host.machines.wake.handler(({ input }) => service.lifecycle.wake(input)),
+      restart: host.machines.restart.handler(({ input, signal }) => service.lifecycle.restart(input, { signal })),
       snapshot: host.machines.snapshot.handler(({ input, signal }) => service.snapshots.take(input, { signal })),
       delete: host.machines.delete.handler(async ({ input }) => {
-        await service.delete(input);
+        await service.lifecycle.delete(input);
         return {};
       }),
       console: host.machines.console.handler(async ({ input }) => ({ text: await service.console(input.workspaceId) })),

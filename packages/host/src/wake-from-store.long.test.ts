@@ -18,7 +18,7 @@ beforeAll(async () => {
   hosts = await hostsInProcess("dmwake");
   host = await hosts.open();
   // What all start from: 40 MB in memory and as much on the drive, and a process that counts.
-  await host.service.create({ ...machineDefaults, workspaceId: "ws-origin", generation: 1 });
+  await host.service.lifecycle.create({ ...machineDefaults, workspaceId: "ws-origin", generation: 1 });
   // What it touches first is to be noted before the rest.
   while ((await recordOf("ws-origin")).touched === null) await sleep(100);
   await exec(
@@ -28,12 +28,12 @@ beforeAll(async () => {
   expected = (await exec("ws-origin", `sync; ${sums}`)).stdout;
   const { id } = await host.service.snapshots.take({ workspaceId: "ws-origin", generation: 1, reason: "manual" });
   snapshot = { workspaceId: "ws-origin", id };
-  await host.service.delete({ workspaceId: "ws-origin", generation: 1, keepSnapshots: true });
+  await host.service.lifecycle.delete({ workspaceId: "ws-origin", generation: 1, keepSnapshots: true });
 }, 240_000);
 afterEach(async () => {
   Object.assign(hosts.distance, { error: undefined }, nearby());
   for (const { workspaceId, generation } of host.service.list()) {
-    await host.service.delete({ workspaceId, generation, keepSnapshots: true });
+    await host.service.lifecycle.delete({ workspaceId, generation, keepSnapshots: true });
   }
   // A host that has it from before does not fetch it again.
   await host.stop({ hibernate: false });
@@ -54,7 +54,7 @@ async function exec(workspaceId: string, command: string): Promise<ExecResult> {
 /** Starts a workspace from the snapshot, from a store at some distance. */
 async function wake(workspaceId: string, distance: { latencyMs: number; bytesPerSecond: number }) {
   Object.assign(hosts.distance, nearby(), distance);
-  return await service().create({ ...machineDefaults, workspaceId, generation: 1, snapshot });
+  return await service().lifecycle.create({ ...machineDefaults, workspaceId, generation: 1, snapshot });
 }
 
 /** The programs that show files of this platform to machines. */
@@ -88,9 +88,9 @@ test("a machine runs before its memory is there, and is what it was", async () =
   expect(bytesAtFirst).toBeLessThan(hosts.distance.bytes * 0.8);
   // Asleep and awake it is a machine like any other.
   await exec("ws-lazy", "echo mine > /workspace/mine");
-  await service().hibernate({ workspaceId: "ws-lazy", generation: 1 });
+  await service().lifecycle.hibernate({ workspaceId: "ws-lazy", generation: 1 });
   await expect.poll(() => servers(), { timeout: 10_000 }).toEqual([]);
-  await service().wake({ workspaceId: "ws-lazy", generation: 1, env: {} });
+  await service().lifecycle.wake({ workspaceId: "ws-lazy", generation: 1, env: {} });
   expect((await exec("ws-lazy", `cat /workspace/mine; ${sums}`)).stdout).toBe(`mine\n${expected}`);
 });
 
@@ -99,9 +99,9 @@ test("two machines of one snapshot share what is fetched, and a sleep waits for 
   await Promise.all([wake("ws-one", distance), wake("ws-two", distance)]);
   expect(await servers()).toHaveLength(2);
   await exec("ws-two", "echo two > /workspace/own");
-  await service().hibernate({ workspaceId: "ws-two", generation: 1 });
+  await service().lifecycle.hibernate({ workspaceId: "ws-two", generation: 1 });
   expect((await exec("ws-one", sums)).stdout).toBe(expected);
-  await service().wake({ workspaceId: "ws-two", generation: 1, env: {} });
+  await service().lifecycle.wake({ workspaceId: "ws-two", generation: 1, env: {} });
   expect((await exec("ws-two", `cat /workspace/own; ${sums}`)).stdout).toBe(`two\n${expected}`);
   const bytes = hosts.distance.bytes;
   await wake("ws-three", distance);
@@ -116,7 +116,7 @@ test("a machine whose files nobody shows any more dies, and goes back to the sna
   await expect.poll(() => service().get("ws-lazy"), { timeout: 20_000 }).toMatchObject({ state: "dead" });
   expect(service().get("ws-lazy").reason).toMatch(/is no longer shown to machines/);
   hosts.distance.bytesPerSecond = 1e9;
-  await service().wake({ workspaceId: "ws-lazy", generation: 1, env: {} });
+  await service().lifecycle.wake({ workspaceId: "ws-lazy", generation: 1, env: {} });
   expect((await exec("ws-lazy", sums)).stdout).toBe(expected);
 });
 
