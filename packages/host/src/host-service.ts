@@ -19,17 +19,12 @@ import type { Moments } from "./moments.ts";
 import { Outbound } from "./outbound.ts";
 import { progressStream } from "./progress-stream.ts";
 import { recoverMachines } from "./recovery.ts";
-import { repeat } from "./repeat.ts";
 import { environmentOf } from "./secrets.ts";
 import { Snapshots } from "./snapshots.ts";
 import type { Templates } from "./templates.ts";
 import type { Timeline } from "./timeline.ts";
+import { Upkeep } from "./upkeep.ts";
 import { Waker } from "./waker.ts";
-
-/** How often it is looked which machines are due for a snapshot, and which are in use. */
-const snapshotLookMs = 2_000;
-const activityLookMs = 30_000;
-const garbageMs = 3_600_000;
 
 /** What a {@link HostService} works with. */
 export interface HostServiceOptions {
@@ -66,6 +61,7 @@ interface Parts {
   lifecycle: Lifecycle;
   snapshots: Snapshots;
   outbound: Outbound;
+  upkeep: Upkeep;
 }
 
 /** What runs on this host: its parts, what is asked about it as a whole, and the way to its machines. */
@@ -76,13 +72,13 @@ export class HostService {
   readonly #options: HostServiceOptions;
   readonly #machines: Machines;
   readonly #pool: MachinePool;
-  readonly #stopping = new AbortController();
-  #loops: Promise<void>[] = [];
+  readonly #upkeep: Upkeep;
 
   private constructor(options: HostServiceOptions, parts: Parts) {
     this.#options = options;
     this.#machines = parts.machines;
     this.#pool = parts.pool;
+    this.#upkeep = parts.upkeep;
     this.lifecycle = parts.lifecycle;
     this.snapshots = parts.snapshots;
     this.outbound = parts.outbound;
@@ -101,22 +97,14 @@ export class HostService {
     const keeper = new Keeper({ ...options, template: (hash) => options.templates.get(hash) });
     const lifecycle = new Lifecycle({ ...own, pool, waker, keeper, minder, outbound });
     const snapshots = new Snapshots({ ...own, keeper });
-    return new HostService(options, { machines, pool, lifecycle, snapshots, outbound });
+    const upkeep = new Upkeep({ ...own, snapshots });
+    return new HostService(options, { machines, pool, lifecycle, snapshots, outbound, upkeep });
   }
 
   /** Begins what goes on in the background: the full pool, snapshots, looks at what is in use, collecting garbage. */
   begin(): void {
     this.#pool.refill();
-    const { signal } = this.#stopping;
-    const { timeline, log } = this.#options;
-    const loop = (everyMs: number, work: () => Promise<void>, what: string) =>
-      repeat(everyMs, work, { signal, onError: (error) => log.error(`${what} failed`, { error }) });
-    this.#loops = [
-      loop(snapshotLookMs, () => this.snapshots.takeDue(signal), "the snapshot of a machine"),
-      loop(activityLookMs, () => this.#lookAround(), "a look at what is in use"),
-      loop(garbageMs, () => timeline.collectGarbage(signal), "collecting garbage"),
-      loop(garbageMs, () => this.#options.removeUnused(signal), "removing what nobody uses"),
-    ];
+    this.#upkeep.begin();
   }
 
   /** @throws DormouseError `not_found` when this host holds no machine of the workspace. */
@@ -222,8 +210,7 @@ export class HostService {
 
   /** Ends the service. With `hibernate` every running machine is put to sleep first; without, all run on. */
   async stop(options: { hibernate: boolean }): Promise<void> {
-    this.#stopping.abort(new DormouseError("cancelled", "the host is stopping"));
-    await Promise.all(this.#loops);
+    await this.#upkeep.stop();
     if (options.hibernate) {
       await this.#pool.close();
       await this.lifecycle.hibernateAll();
@@ -231,19 +218,5 @@ export class HostService {
     await this.#options.moments.close();
     this.#machines.close();
     await this.outbound.close();
-  }
-
-  async #lookAround(): Promise<void> {
-    const { guest, log } = this.#options;
-    for (const machine of this.#machines.all()) {
-      const { live, activity } = machine;
-      if (!live || !activity || machine.record.state !== "running") continue;
-      const before = activity.use(Date.now()).keptAwakeBy;
-      const source = { activity: () => guest.activity(addressOf(machine)), cpuMs: () => live.cpuMs() };
-      await activity.look(source, Date.now()).catch((error: unknown) => {
-        log.debug("a machine's activity is not known", { workspaceId: machine.record.workspaceId, error });
-      });
-      if (activity.use(Date.now()).keptAwakeBy !== before) this.#machines.publish(machine);
-    }
   }
 }
