@@ -64,7 +64,17 @@ interface Parts {
   upkeep: Upkeep;
 }
 
-/** What runs on this host: its parts, what is asked about it as a whole, and the way to its machines. */
+/**
+ * What runs on this host. It puts the parts together, says what is asked about the host as a whole, and shows the way to its
+ * machines. Which machines there are, and in which order they change, is `machines.ts`; who wants to have one changed asks:
+ *
+ * - `lifecycle`: created, put to sleep, woken, started anew, deleted;
+ * - `snapshots`: kept as it is now;
+ * - `outbound`: allowed to reach more or less, with which secrets.
+ *
+ * What nobody asks for: `recovery.ts` takes over what an earlier daemon left, `minder.ts` notices what becomes of machines that
+ * run, `upkeep.ts` does what is due, `machine-pool.ts` keeps some ready.
+ */
 export class HostService {
   readonly lifecycle: Lifecycle;
   readonly snapshots: Snapshots;

@@ -36,6 +36,7 @@ export interface LifecycleOptions {
   log: Logger;
 }
 
+/** What a new machine is to be; as `createMachine` of contract. */
 export interface CreateMachine extends MachineRef {
   /** Whose key seals its snapshots; undefined: the installation's. */
   organisationId?: string | undefined;
@@ -55,6 +56,7 @@ export interface CreateMachine extends MachineRef {
   secrets?: readonly MachineSecret[] | undefined;
 }
 
+/** What a machine is to be from now on. */
 export interface WakeMachine extends MachineRef {
   env: Record<string, string>;
   /** Go back to this snapshot of the workspace, whatever the machine is now. */
@@ -67,7 +69,7 @@ export interface WakeMachine extends MachineRef {
   secrets?: readonly MachineSecret[] | undefined;
 }
 
-/** From nothing to a machine that runs, sleeps, wakes, and is no more. */
+/** The lives of workspaces' machines: how they come about, sleep, wake and end when somebody asks for it. */
 export class Lifecycle {
   readonly #options: LifecycleOptions;
 
@@ -87,6 +89,10 @@ export class Lifecycle {
     });
   }
 
+  /**
+   * Keeps a running machine's moment, in its folder and in the store, and ends its process.
+   * @throws DormouseError `failed_precondition` when it does not run; one that could not be kept runs on.
+   */
   hibernate(ref: MachineRef): Promise<MachineInfo> {
     const { machines, keeper, store } = this.#options;
     return machines.interrupting(ref.workspaceId, async () => {
@@ -124,7 +130,10 @@ export class Lifecycle {
     }
   }
 
-  /** @throws DormouseError `not_found` naming what is not there; a machine that ran runs on then. */
+  /**
+   * Has a machine run: from the snapshot that is named, else from its sleep, else from its drive.
+   * @throws DormouseError `not_found` naming what is not there; a machine that ran runs on then.
+   */
   wake(input: WakeMachine): Promise<MachineInfo> {
     const { machines, outbound, timeline } = this.#options;
     return machines.interrupting(input.workspaceId, async () => {
@@ -169,6 +178,7 @@ export class Lifecycle {
     });
   }
 
+  /** Ends a machine in any state, and removes all that is left of it. */
   delete(ref: MachineRef & { keepSnapshots: boolean }): Promise<void> {
     const { machines, outbound, timeline } = this.#options;
     return machines.interrupting(ref.workspaceId, async () => {

@@ -45,7 +45,7 @@ export function addressOf({ live, record }: Machine): GuestAddress {
   return { ...live.guest, token: record.token };
 }
 
-/** @throws DormouseError `failed_precondition` when it does not run. */
+/** The process of a machine that runs. @throws DormouseError `failed_precondition` when it does not. */
 export function liveOf({ live, record }: Machine): LiveMachine {
   if (live && record.state === "running") return live;
   throw new DormouseError("failed_precondition", `the machine of ${record.workspaceId} is ${record.state}`);

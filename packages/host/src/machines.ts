@@ -65,11 +65,12 @@ export class Machines {
     return machine;
   }
 
+  /** From now on it is the one that the workspace has here. */
   add(workspaceId: string, machine: Machine): void {
     this.#machines.set(workspaceId, machine);
   }
 
-  /** Forgets which machine the workspace has; {@link end} ends it. */
+  /** The workspace has none here any more; {@link end} ends it. */
   remove(workspaceId: string): void {
     this.#machines.delete(workspaceId);
   }

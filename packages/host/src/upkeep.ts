@@ -32,6 +32,7 @@ export class Upkeep {
     this.#options = options;
   }
 
+  /** Goes on until {@link stop}. */
   begin(): void {
     const { signal } = this.#stopping;
     const { snapshots, timeline, removeUnused, log } = this.#options;

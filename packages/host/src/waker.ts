@@ -12,6 +12,7 @@ import type { Moments } from "./moments.ts";
 export interface WakerOptions {
   store: MachineStore;
   starter: MachineStarter;
+  /** Makes room on a full host for what is started. */
   pool: Pick<MachinePool, "withRoom">;
   moments: Moments;
   tokens: AgentTokens;
