@@ -1,6 +1,6 @@
 // A thread that encodes what `encoders.ts` sends it, one request after the other.
 import { readlinkSync } from "node:fs";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { basename } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { encodeBlock, isZero } from "../format/block-codec.ts";
@@ -8,8 +8,9 @@ import { blockBytes } from "../format/block-ref.ts";
 import { createCipher } from "../format/encryption.ts";
 import type { EncodedBlocks, EncodeRequest } from "./encoders.ts";
 
-// Beside machines, not before them as the daemon whose priority it has from: nobody waits for this.
-setPriority(Number(basename(readlinkSync("/proc/thread-self"))), 0);
+const ownId = Number(basename(readlinkSync("/proc/thread-self")));
+// Beside machines, not before them as the daemon that it has its priority from.
+if (getPriority(ownId) < 0) setPriority(ownId, 0);
 
 parentPort?.on("message", (request: EncodeRequest) => {
   const encoded = encode(request);
