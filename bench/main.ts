@@ -24,6 +24,10 @@ const benchmarks: Readonly<Record<string, { summary: string; script: string }>> 
     summary: "what the egress filter and proxy cost a real machine: throughput, new connections",
     script: "traffic.ts",
   },
+  storage: {
+    summary: "writing and reading an image of a snapshot, encoded on this thread and on others",
+    script: "../packages/storage/bench/snapshot.ts",
+  },
   slots: { summary: "network slots: prepare, allocate, release", script: "../packages/network/bench/slots.ts" },
 };
 

@@ -6,6 +6,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { disposer } from "@dormouse/base";
 import { run } from "@dormouse/base/node";
+import type { EgressLog } from "@dormouse/contract";
 import { Workspace } from "@dormouse/sdk";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type S3Server, startS3Server } from "../packages/storage/src/testing/s3-server.ts";
@@ -24,12 +25,12 @@ beforeAll(async () => {
   process.env.AWS_ACCESS_KEY_ID = credentials.accessKeyId;
   process.env.AWS_SECRET_ACCESS_KEY = credentials.secretAccessKey;
   const snapshotStore = { kind: "s3", endpoint, bucket, region, prefix: "here/" } as const;
-  platform = await startTestPlatform({ poolSize: 0, snapshotStore });
+  platform = await startTestPlatform({ poolSize: 0, snapshotStore, egressMode: "default" });
   stack.add(async () => platform[Symbol.asyncDispose]());
 });
 afterAll(async () => stack[Symbol.asyncDispose]());
 
-it("goes on from the bucket on another host, with its processes and files", async () => {
+it("goes on from the bucket on another host, with its processes, files and policy", async () => {
   const workspace = await Workspace.create({ connection: platform.connection, name: "traveller" });
   await workspace.exec(
     "echo packed > luggage; n=0; while :; do n=$((n+1)); echo $n > new; mv new count; sleep 0.2; done",
@@ -37,6 +38,9 @@ it("goes on from the bucket on another host, with its processes and files", asyn
       background: true,
     },
   );
+  await workspace.egress.allow("tcp:198.51.100.7:443");
+  await workspace.egress.deny("registry.npmjs.org");
+  const { policy: egress } = await workspace.egress.show();
   await eventually("it counts", async () => (await workspace.exec("cat count")).exitCode === 0);
   await workspace.snapshot();
   await workspace.exec("head -c 5000000 /dev/urandom > noise; sha256sum noise > noise.sha256");
@@ -55,6 +59,7 @@ it("goes on from the bucket on another host, with its processes and files", asyn
     hostname: "traveller",
     resources: { vcpus: 1, memoryMib: 1024, diskGib: 16 },
     env: {},
+    egress,
     folder: workspace.folder,
     snapshot: { workspaceId: workspace.id, id: snapshot.id },
   };
@@ -71,6 +76,30 @@ it("goes on from the bucket on another host, with its processes and files", asyn
   const count = Number(await runThere("cat count"));
   expect(Math.abs(count - counted)).toBeLessThan(50);
   await eventually("it counts on", async () => Number(await runThere("cat count")) > count);
+
+  // What may leave is what might here: the same answers, enforced, and told.
+  const decisions = async (call: (path: string, input: unknown) => Promise<unknown>) =>
+    await Promise.all(
+      ["198.51.100.7", "198.51.100.8", "169.254.169.254", "registry.npmjs.org", "elsewhere.test"].map((host) =>
+        call("egress/test", { workspaceId: workspace.id, host, port: 443, protocol: "tcp" }),
+      ),
+    );
+  const there = await decisions(elsewhere.call);
+  expect(there).toEqual(await decisions(platform.hostCall));
+  expect(there).toMatchObject([true, false, false, false, false].map((isAllowed) => ({ isAllowed })));
+  for (const url of ["https://registry.npmjs.org/", "http://192.0.2.7/"]) {
+    const { exitCode, stderr } = await elsewhere.exec(workspace.id, `curl -sS --max-time 20 ${url}`);
+    expect(exitCode, stderr).not.toBe(0);
+    expect(stderr).not.toContain("timed out");
+  }
+  const told = async () => {
+    const { refusals } = (await elsewhere.call("egress/log", { workspaceId: workspace.id })) as unknown as EgressLog;
+    return refusals.map(({ name, address }) => name ?? address);
+  };
+  await eventually("the other host tells what it refused", async () => {
+    const places = await told();
+    return places.includes("registry.npmjs.org") && places.includes("192.0.2.7");
+  });
 
   // Whoever has the older generation can no longer keep anything: the workspace has moved.
   await elsewhere.call("machines/snapshot", { workspaceId: workspace.id, generation, reason: "manual" });

@@ -7,7 +7,8 @@ export interface ServiceFetch extends AsyncDisposable {
   /**
    * As the Fetch API's, for calls whose bodies are small. The answer may take any time and streams; whoever wants a limit
    * brings a signal.
-   * @throws DormouseError what the other side refused in the form of our errors; anything else as undici throws it.
+   * @throws DormouseError what the other side refused in the form of our errors, or `unavailable` naming it when the connection
+   *   fails before there is an answer.
    */
   (request: Request, options: { signal: AbortSignal | undefined }): Promise<Response>;
 }
@@ -19,8 +20,9 @@ const silenceMs = 2_000;
 /**
  * Makes a {@link ServiceFetch}. Each request has a connection of its own: on the network of a platform that costs next to
  * nothing, and none is ever sent into a connection that died while it was kept, which nobody would hear of for minutes.
+ * @param service the other side, as whoever is told that it cannot be reached knows it; never its address.
  */
-export function createServiceFetch(): ServiceFetch {
+export function createServiceFetch(service: string): ServiceFetch {
   const dispatcher = new Agent({
     connect: { timeout: connectTimeoutMs, keepAlive: true, keepAliveInitialDelay: silenceMs },
     // A command may run for hours before the first byte of its answer.
@@ -29,7 +31,10 @@ export function createServiceFetch(): ServiceFetch {
     pipelining: 0,
   });
   const send = (request: Request, { signal }: { signal: AbortSignal | undefined }) =>
-    sendOver(dispatcher, request, signal);
+    sendOver(dispatcher, request, signal).catch((cause: unknown) => {
+      if (signal?.aborted || cause instanceof DormouseError) throw cause;
+      throw new DormouseError("unavailable", `${service} cannot be reached now`, { cause });
+    });
   return Object.assign(send, { [Symbol.asyncDispose]: () => dispatcher.destroy() });
 }
 

@@ -39,7 +39,7 @@ export type InternalClient = ContractRouterClient<InternalContract>;
 /** Makes the {@link InternalClient}; nothing is connected yet. */
 export function connectInternal(options: { internalUrl: string; internalToken: string }): InternalClient {
   const headers = { authorization: `Bearer ${options.internalToken}` };
-  const send = createServiceFetch();
+  const send = createServiceFetch("the platform");
   const url = `${options.internalUrl}/rpc`;
   return createORPCClient(
     new RPCLink({ url, headers, fetch: (request, _init, { signal }) => send(request, { signal }) }),

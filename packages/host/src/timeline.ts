@@ -362,26 +362,21 @@ function toInfo(manifest: SnapshotManifest): SnapshotInfo {
 }
 
 async function copyBlocks(source: BlockReader, target: ImageWriter, signal?: AbortSignal): Promise<void> {
-  const buffer = Buffer.alloc(blockBytes);
-  for (const block of source.blocks) {
+  await target.writeAll(source.blocks, async (block, data) => {
     signal?.throwIfAborted();
-    const data = buffer.subarray(0, Math.min(blockBytes, source.bytes - block * blockBytes));
     await source.read(block, data);
-    await target.write(block, data);
-  }
+  });
 }
 
 /** Copies the parts of a sparse file that hold something. */
 async function copyFile(path: string, target: ImageWriter, signal?: AbortSignal): Promise<void> {
   const { size } = await stat(path);
   const file = await open(path, "r");
-  const buffer = Buffer.alloc(blockBytes);
   try {
-    for (const block of await blocksWithData(path, size)) {
+    await target.writeAll(await blocksWithData(path, size), async (block, data) => {
       signal?.throwIfAborted();
-      const { bytesRead } = await file.read(buffer, 0, blockBytes, block * blockBytes);
-      await target.write(block, buffer.subarray(0, bytesRead));
-    }
+      await file.read(data, 0, data.length, block * blockBytes);
+    });
   } finally {
     await file.close();
   }

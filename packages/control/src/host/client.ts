@@ -23,7 +23,7 @@ export interface HostConnection extends AsyncDisposable {
  * away makes calls fail with `unavailable`, and is found again by the next one.
  */
 export function connectHost(options: { url: string; token: string }): HostConnection {
-  const send = createServiceFetch();
+  const send = createServiceFetch("the workspace's host");
   const link = (url: string) =>
     new RPCLink({
       url,

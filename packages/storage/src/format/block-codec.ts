@@ -13,7 +13,8 @@ import { type Cipher, encryptionOverheadBytes, fingerprintOf } from "./encryptio
  *
  * Each names its key, since an image may share blocks with a template that has another
  * key or none. The synchronous compressor is the faster one here, also on several cores:
- * for 64 KiB the asynchronous one costs more in handing over than it does in work.
+ * for 64 KiB the asynchronous one costs more in handing over than it does in work. What is
+ * written many blocks at a time is encoded on other threads as a whole (pack/encoders.ts).
  */
 /** Bytes ready to be stored, and their hash. */
 export interface StoredBytes {
@@ -36,6 +37,11 @@ export function encodeBlock(plain: Uint8Array, cipher?: Cipher): StoredBytes {
     ? Buffer.concat([Buffer.from([1]), cipher.seal(Buffer.concat([encoding, content]))])
     : Buffer.concat([Buffer.from([0]), encoding, content]);
   return { bytes, sha256: sha256Of(bytes) };
+}
+
+/** Whether there is nothing but zeros. Compares with itself, shifted by one byte: as fast as any comparison. */
+export function isZero(bytes: Buffer): boolean {
+  return bytes[0] === 0 && bytes.compare(bytes, 0, bytes.length - 1, 1) === 0;
 }
 
 /** SHA-256 in hex. */

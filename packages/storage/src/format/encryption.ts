@@ -20,6 +20,8 @@ const tagBytes = 16;
 
 /** What can be done with a key. */
 export interface Cipher {
+  /** What it was made of, for another thread. */
+  readonly key: StorageKey;
   readonly keyId: string;
   /** 16 hex characters that tell this key from others of the same id, and tell nothing about it. */
   readonly fingerprint: string;
@@ -53,6 +55,7 @@ export function createCipher(key: StorageKey): Cipher {
   const fingerprint = derive("fingerprint").subarray(0, fingerprintBytes);
   const authenticate = (bytes: Uint8Array) => createHmac("sha256", manifestKey).update(bytes).digest();
   return {
+    key,
     keyId: key.id,
     fingerprint: fingerprint.toString("hex"),
     seal(plain) {

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { DormouseError } from "@dormouse/base";
-import { encodeBlock, resealBlock, type StoredBytes } from "../format/block-codec.ts";
+import { encodeBlock, isZero, resealBlock, type StoredBytes } from "../format/block-codec.ts";
 import {
   assertBlock,
   type BlockRef,
@@ -13,8 +13,10 @@ import {
 } from "../format/block-ref.ts";
 import type { Cipher } from "../format/encryption.ts";
 import type { StoredImage } from "../format/manifest.ts";
+import { encodeBlocks, encodingThreads } from "../pack/encoders.ts";
 import type { PackReader } from "../pack/pack-reader.ts";
 import type { PackWriter } from "../pack/pack-writer.ts";
+import { forEachParallel } from "../pack/parallel.ts";
 import { type IndexTree, nodeBytes, openIndexTree, windowsOf } from "./index-tree.ts";
 import { createLiveBytes } from "./live-bytes.ts";
 import type { RecentBlocks } from "./recent-blocks.ts";
@@ -27,6 +29,11 @@ export interface ImageWriter {
    * neither does content that is there already. Resolves when more can be taken.
    */
   write(block: number, data: Uint8Array): Promise<void>;
+  /**
+   * Sets many blocks, which are read, encoded and stored side by side.
+   * @param read fills `target`, of the block's length, with the block's content; called for several at once.
+   */
+  writeAll(blocks: Iterable<number>, read: (block: number, target: Buffer) => Promise<void>): Promise<void>;
 }
 
 /** What images of one snapshot share. */
@@ -56,6 +63,11 @@ interface OpenNode {
 /** So much is encoded before others get their turn: encoding is synchronous, and a scan may meet nothing to wait for. */
 const turnBytes = 1024 * 1024;
 
+/** Blocks that go to an encoding thread together. */
+const batchBlocks = 16;
+/** Each thread has one; one is being read, and one written. */
+const batchesAtOnce = encodingThreads + 2;
+
 /** An {@link OpenImage} whose content is the parent's. A parent may be smaller: images grow, they do not shrink. */
 export function createImageWriter(
   image: { name: string; bytes: number; parent: StoredImage | undefined },
@@ -69,6 +81,8 @@ export function createImageWriter(
   let root: Promise<Buffer> | undefined;
   let movedOut: ReadonlySet<string> = new Set();
   let sinceTurnBytes = 0;
+  /** What is on its way into a pack, by its hash: equal blocks that come together are stored once. */
+  const storing = new Map<string, Promise<BlockRef>>();
 
   function openRoot(): Promise<Buffer> {
     root ??= grownRoot(tree, image.bytes, signal);
@@ -88,11 +102,18 @@ export function createImageWriter(
   }
 
   async function store(stored: StoredBytes): Promise<BlockRef> {
-    const known = recent.find(stored.sha256);
+    const { sha256 } = stored;
+    const known = recent.find(sha256) ?? (await storing.get(sha256));
     if (known) return known;
-    const ref = await packs.append(stored);
-    recent.add(ref);
-    return ref;
+    const appended = packs.append(stored);
+    storing.set(sha256, appended);
+    try {
+      const ref = await appended;
+      recent.add(ref);
+      return ref;
+    } finally {
+      storing.delete(sha256);
+    }
   }
 
   /** Stores a list of refs, unless it is what stood there before and may stay where it is. */
@@ -110,6 +131,13 @@ export function createImageWriter(
     node.isChanged = true;
   }
 
+  async function put(block: number, stored: StoredBytes | undefined): Promise<void> {
+    const node = await openNode(Math.floor(block / nodeEntries));
+    const entry = block % nodeEntries;
+    if (!stored) setEntry(node, entry, undefined);
+    else if (readRef(node.list, entry)?.sha256 !== stored.sha256) setEntry(node, entry, await store(stored));
+  }
+
   return {
     bytes: image.bytes,
     live: live.byPack,
@@ -122,11 +150,20 @@ export function createImageWriter(
         sinceTurnBytes = 0;
         await setImmediate();
       }
-      const node = await openNode(Math.floor(block / nodeEntries));
-      const entry = block % nodeEntries;
-      if (!plain) return setEntry(node, entry, undefined);
-      const stored = encodeBlock(plain, cipher);
-      if (readRef(node.list, entry)?.sha256 !== stored.sha256) setEntry(node, entry, await store(stored));
+      await put(block, plain && encodeBlock(plain, cipher));
+    },
+    async writeAll(blocks, read) {
+      await forEachParallel(batchesOf(blocks), batchesAtOnce, async (batch) => {
+        signal?.throwIfAborted();
+        const plain = new Uint8Array(batch.length * blockBytes);
+        for (const [index, block] of batch.entries()) {
+          assertBlock(image.name, block, image.bytes);
+          const length = Math.min(blockBytes, image.bytes - block * blockBytes);
+          await read(block, Buffer.from(plain.buffer, index * blockBytes, length));
+        }
+        const encoded = await encodeBlocks(plain, cipher);
+        for (const [index, block] of batch.entries()) await put(block, encoded[index]);
+      });
     },
     async moveOut(victims) {
       movedOut = victims;
@@ -199,7 +236,13 @@ function padded(image: { name: string; bytes: number }, block: number, data: Uin
   return expected === blockBytes ? view : Buffer.concat([view], blockBytes);
 }
 
-/** Compares with itself, shifted by one byte: as fast as any comparison, at every length. */
-function isZero(bytes: Buffer): boolean {
-  return bytes[0] === 0 && bytes.compare(bytes, 0, bytes.length - 1, 1) === 0;
+function* batchesOf(blocks: Iterable<number>): Generator<number[]> {
+  let batch: number[] = [];
+  for (const block of blocks) {
+    batch.push(block);
+    if (batch.length < batchBlocks) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
 }

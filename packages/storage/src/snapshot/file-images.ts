@@ -5,6 +5,7 @@ import { blockBytes, blockCountOf } from "../format/block-ref.ts";
 import { createCipher, type StorageKey } from "../format/encryption.ts";
 import { encodeManifest, type FileManifest, type StoredImage } from "../format/manifest.ts";
 import { createImageReader } from "../image/image-reader.ts";
+import type { ImageWriter } from "../image/image-writer.ts";
 import { fileKey, readFileManifest } from "./catalog.ts";
 import { openManifest } from "./open-manifest.ts";
 import type { Settings } from "./settings.ts";
@@ -140,14 +141,12 @@ async function readFile(
   }
 }
 
-async function writeBlocks(
-  image: { bytes: number; write(block: number, data: Uint8Array): Promise<void> },
-  bytes: Buffer,
-  start: number,
-): Promise<void> {
-  for (let at = 0; at < bytes.length; at += blockBytes) {
-    const block = (start + at) / blockBytes;
-    // Longer than when it was hashed: the hash will say so.
-    if (block < blockCountOf(image.bytes)) await image.write(block, bytes.subarray(at, at + blockBytes));
-  }
+async function writeBlocks(image: ImageWriter, bytes: Buffer, start: number): Promise<void> {
+  const first = start / blockBytes;
+  const blocks = Array.from({ length: blockCountOf(bytes.length) }, (_, index) => first + index);
+  await image.writeAll(
+    // Longer than when it was hashed, or shorter: the hash will say so.
+    blocks.filter((block) => block < blockCountOf(image.bytes)),
+    async (block, target) => void bytes.copy(target, 0, block * blockBytes - start),
+  );
 }

@@ -211,6 +211,45 @@ test("what is there is not stored again: zeros, the parent's content, equal bloc
   expect(doubled.packs).toHaveLength(1);
 });
 
+test("many blocks at once become what they become one by one", async () => {
+  const objects = await newObjects();
+  const key = { id: "many", bytes: systemBytes(32) };
+  const store = createSnapshotStore({ objects, findKey: () => key });
+  // The last block is a short one.
+  const model = createModel(300 * blockBytes + 5);
+  const before = await publish(store, model.bytes, { key }, (memory) => changeRandomly(model, memory, random(51), 100));
+  const next = random(52);
+  const equal = randomBytes(next, blockBytes);
+  for (let block = 0; block <= 300; block++) {
+    const content = [equal, Buffer.alloc(blockBytes), randomBytes(next, blockBytes)][block % 3] ?? equal;
+    if (block % 7 > 2) setBlock(model, block, content.subarray(0, block === 300 ? 5 : blockBytes));
+  }
+  const read = async (block: number, target: Buffer) => void model.blocks.get(block)?.copy(target);
+  const blocks = Array.from({ length: 301 }, (_, block) => block);
+  const options = { key, parent: placeOf(before) };
+  const after = await publish(store, model.bytes, options, (memory) => memory.writeAll(blocks, read));
+  await expectImage((await store.open(workspaceId, after.id)).memory, model);
+  // A third of what is new is one block, and a third nothing.
+  expect(after.sizes.storedBytes).toBeLessThan(70 * blockBytes);
+  const again = { key, parent: placeOf(after) };
+  expect((await publish(store, model.bytes, again, (memory) => memory.writeAll(blocks, read))).memory).toEqual(
+    after.memory,
+  );
+
+  const writer = await store.begin({ ...first, key });
+  const memory = writer.memory(model.bytes);
+  const cause = new Error("the disk is gone");
+  const broken = async (block: number) => {
+    if (block === 200) throw cause;
+  };
+  await expect(memory.writeAll(blocks, broken)).rejects.toBe(cause);
+  await expect(memory.writeAll([301], read)).rejects.toThrow("memory has blocks 0 to 300, not 301");
+  await writer.abort();
+  expect(await packNames(objects)).toHaveLength(
+    new Set([before, after].flatMap(({ packs }) => packs.map(({ id }) => id))).size,
+  );
+});
+
 test("a fork starts from another workspace's snapshot and outlives it", async () => {
   const objects = await newObjects();
   const store = createSnapshotStore({ objects });
