@@ -33,6 +33,8 @@ cat >"$root/etc/mise/config.toml" <<'END'
 [settings]
 idiomatic_version_file_enable_tools = ["go", "java", "node", "python", "ruby"]
 trusted_config_paths = ["/workspaces", "/workspace"]
+# npm as everywhere else in the machine: mise's own way needs what mirrors of the registry leave out (when a version was made).
+npm.package_manager = "npm"
 END
 
 # --- environment: one file, read by PAM, by the agent and, through profile.d, by login shells
