@@ -142,8 +142,7 @@ it("a user's call that is the host's alone", async () => {
   await using workspace = await Workspace.create({ connection });
   const adoption = { name: "0".repeat(32), command: "true", startedMs: 0, output: [] };
   for (const [call, input] of [
-    ["machine/freeze", {}],
-    ["machine/thaw", {}],
+    ["machine/collectGarbage", {}],
     ["exec/adopt", adoption],
   ] as const) {
     const { status } = await api(`/workspaces/${workspace.id}/guest/rpc/${call}`, {

@@ -8,7 +8,6 @@
  *                                      complete: all that differs from the mapped file; changed: since the last time,
  *                                      and BLOCKS once more. Rounds go on until one found at most PAGES, or a limit
  *     > close ROUNDS                   the guest may be stopped: little is left
- *     < again                          if something was asked of the guest meanwhile: one more round, and `close` again
  *     < stopped
  *     > stands PAGES                   the guest may go on: the last PAGES are in this process's memory
  *     > blocks PAGES BLOCKS CHANGED    all is in the file: pages copied in all, which blocks of 64 KiB, and which of
@@ -326,13 +325,8 @@ static void snapshot(struct copier *copier)
 	/* The guest waits from here on: on a busy host that is worth a place before others, for milliseconds. */
 	(void)setpriority(PRIO_PROCESS, 0, -10);
 	tell("close %u\n", rounds);
-	while (strcmp(line = read_line(), "again") == 0) {
-		collect(copier, complete && rounds == 0);
-		flush_arena(copier);
-		tell("close %u\n", ++rounds);
-	}
-	if (strcmp(line, "stopped") != 0)
-		fail("expected to hear that the guest is stopped: %.40s", line);
+	if (strcmp(read_line(), "stopped") != 0)
+		fail("expected to hear that the guest is stopped");
 	copier->arena_limit = STOPPED_BYTES;
 	uint64_t last = collect(copier, complete && rounds == 0);
 	if (digits)

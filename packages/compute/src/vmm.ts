@@ -151,8 +151,8 @@ export interface CaptureOptions extends CallOptions {
   complete?: boolean;
   /**
    * Runs when all is copied that can be beside the running guest, right before it is stopped: the place to let the
-   * guest's processes stand still. What that writes to the guest's memory is copied before it is stopped, too. A failure
-   * ends the capture.
+   * guest's processes stand still, with few words: what these write to the guest's memory is copied while it is stopped. A
+   * failure ends the capture.
    */
   beforeStop?: (signal: AbortSignal) => Promise<void>;
   /** Runs as soon as the guest goes on, also when the capture failed. Not called when it stays stopped. */

@@ -277,12 +277,8 @@ const languages = {
 };
 
 const machine = {
-  /**
-   * For the instant of a snapshot user processes stand still, so that none of them runs after a restore before the machine
-   * has an identity. Its identity or `thaw` ends it. With `sync` what they wrote is put on the disk before, while they run.
-   */
-  freeze: oc.input(z.object({ sync: z.boolean().default(false) })).output(empty),
-  thaw: oc.input(empty).output(empty),
+  /** The agent gives up the memory that it does not use any more: a snapshot that is taken next holds less. */
+  collectGarbage: oc.input(empty).output(empty),
   metrics: oc.input(empty).output(s.guestMetrics),
   activity: oc.input(empty).output(s.guestActivity),
 };

@@ -31,8 +31,7 @@ export async function warmGuest(client: GuestClient, options: WarmOptions): Prom
   // Pages of the programs that the editor runs; an image without one of them is none the worse.
   await client.exec.run({ command: "git --version; rg --version; ls; cat /dev/null" });
   // Last, so that the heap is small and clean when the snapshot is taken.
-  await client.machine.freeze({});
-  await client.machine.thaw({});
+  await client.machine.collectGarbage({});
 }
 
 async function openEditor(client: GuestClient, folder: string): Promise<void> {

@@ -29,6 +29,8 @@ export interface GuestLink {
    * through, the emulator has translated it, and its memory is there. The identity is the one that it has.
    */
   warm(guest: GuestAddress, identity: Identity, options: { rounds: number; signal?: AbortSignal }): Promise<void>;
+  /** Has the agent give up memory that it does not use: what is kept next is smaller. One that does not answer is let be. */
+  collectGarbage(guest: GuestAddress): Promise<void>;
   /** User processes stand still; with `sync` what they wrote is on disk. */
   freeze(guest: GuestAddress, options?: { sync: boolean }): Promise<void>;
   thaw(guest: GuestAddress): Promise<void>;
@@ -44,6 +46,7 @@ export type GuestFacts = Pick<SnapshotInfo, "git" | "processes">;
 const identifyTimeoutMs = 30_000;
 const warmTimeoutMs = 120_000;
 const freezeTimeoutMs = 60_000;
+const garbageTimeoutMs = 5_000;
 const factsTimeoutMs = 5_000;
 const activityTimeoutMs = 10_000;
 
@@ -69,12 +72,18 @@ export function createGuestLink(): GuestLink {
             await runCommand(guest, { folder, env, user }, { command: "true" }, signal);
           },
         });
+        await guest.spawner.freeze({ sync: false }, signal);
+        await guest.spawner.thaw(Date.now, signal);
       };
       await withTimeout("warming the machine", warmTimeoutMs, work, outer);
     },
+    async collectGarbage(guest) {
+      const collect = (signal: AbortSignal) => client(guest, signal).machine.collectGarbage({});
+      await withTimeout("collecting the agent's garbage", garbageTimeoutMs, collect).catch(() => {});
+    },
     async freeze(guest, options = { sync: false }) {
       await withTimeout("letting the machine's processes stand still", freezeTimeoutMs, (signal) =>
-        client(guest, signal).machine.freeze(options),
+        guest.spawner.freeze(options, signal),
       );
     },
     async facts(guest, folder) {

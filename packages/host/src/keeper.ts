@@ -52,6 +52,8 @@ export class Keeper {
     const isFork = reason === "fork";
     // Its moment on this host's disk is made from what the machine started from.
     if (isFork) await moments.whole(record, signal);
+    // Before what it changes is copied, and not while processes stand still.
+    await guest.collectGarbage(address);
     await using capture = await live.capture({
       complete: isFork,
       timeoutMs: captureTimeoutMs,
@@ -89,6 +91,7 @@ export class Keeper {
     const address = addressOf({ record, ...machine });
     await moments.whole(record);
     const facts = await guest.facts(address, record.folder);
+    await guest.collectGarbage(address);
     await using capture = await live.capture({
       resume: false,
       complete: true,

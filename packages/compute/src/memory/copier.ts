@@ -17,8 +17,6 @@ export interface CopyRequest {
 export interface MemoryCopier extends AsyncDisposable {
   /** Copies beside the running guest until little is left. */
   approach(request: CopyRequest, signal: AbortSignal): Promise<{ rounds: number }>;
-  /** One more time beside the running guest, when it did something since: what was asked of it before it is stopped. */
-  catchUp(signal: AbortSignal): Promise<void>;
   /**
    * The guest stands still from before this call until after it: takes what is left.
    * @returns how many bytes that were.

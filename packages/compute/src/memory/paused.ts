@@ -27,7 +27,6 @@ export async function openPausedCopier(source: PausedMemory): Promise<MemoryCopi
   let copiedBytes = 0;
   return {
     approach: async () => ({ rounds: 0 }),
-    catchUp: async () => {},
     async finish(signal) {
       for (const { firstPage, pageCount } of await memory.privatePages()) {
         const end = Math.floor(((firstPage + pageCount) * pageBytes - 1) / blockBytes);

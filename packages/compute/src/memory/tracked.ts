@@ -61,10 +61,6 @@ export async function openTrackedCopier(memory: TrackedMemory, signal: AbortSign
       const [rounds] = await talk.expect("close", own);
       return { rounds: Number(rounds) };
     },
-    async catchUp(own) {
-      talk.say("again");
-      await talk.expect("close", own);
-    },
     async finish(own) {
       talk.say("stopped");
       const [pages] = await talk.expect("stands", own);

@@ -83,11 +83,7 @@ export class QemuCaptures {
     let still: { pauseMs: number; copiedStoppedBytes: number };
     try {
       try {
-        if (options.beforeStop) {
-          await options.beforeStop(signal);
-          // Whatever answers in the guest has written to its memory for it; better now than while it stands still.
-          if (running) await copier.catchUp(signal);
-        }
+        await options.beforeStop?.(signal);
         still = await this.#standStill(copier, { running, resumes }, signal);
       } catch (error) {
         if (running) await options.afterResume?.();

@@ -5,7 +5,7 @@ import { run } from "@dormouse/base/node";
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { openGuestMemory } from "../guest-memory.ts";
 import { createQemuVmm } from "../qemu/driver.ts";
-import type { Capture, CaptureOptions, LayeredDrive, Machine, RestoreSpec, Vmm } from "../vmm.ts";
+import type { Capture, LayeredDrive, Machine, RestoreSpec, Vmm } from "../vmm.ts";
 import { applyCapture, type KeptSnapshot, keepSnapshot } from "./capture-guest.ts";
 import { createTestGuest, type RawBootSpec, type TestGuest } from "./test-guest.ts";
 
@@ -54,7 +54,7 @@ export function useCaptures() {
   }
 
   /** Takes a capture, keeps it and confirms it. */
-  async function save(machine: Machine, kept: KeptSnapshot, options: Partial<CaptureOptions> = {}): Promise<Capture> {
+  async function save(machine: Machine, kept: KeptSnapshot, options: { resume?: boolean } = {}): Promise<Capture> {
     const capture = await machine.capture({ folder: guest.folder, ...options });
     await applyCapture(kept, capture);
     await capture.confirm();

@@ -68,7 +68,7 @@ export function createAgent(options: AgentOptions) {
       graceMs: options.languageGraceMs,
     }),
     ports,
-    machine: createMachineService({ machine, spawner, exec, pty }),
+    machine: createMachineService({ machine, exec, pty }),
   };
   const server = createAgentServer({ session: machine.session, services, logger });
   return {

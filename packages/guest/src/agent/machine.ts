@@ -1,7 +1,6 @@
 import { readFileSync, statfsSync } from "node:fs";
 import { loadavg, uptime } from "node:os";
 import type { GuestActivity, GuestMetrics } from "@dormouse/contract/guest-schemas";
-import type { Spawner } from "../process/spawner.ts";
 import type { ExecService } from "./exec.ts";
 import type { PtyService } from "./pty.ts";
 import type { Machine } from "./session.ts";
@@ -9,28 +8,22 @@ import type { Machine } from "./session.ts";
 /** What {@link createMachineService} works with. */
 export interface MachineServiceOptions {
   machine: Machine;
-  spawner: Spawner;
   exec: ExecService;
   pty: PtyService;
 }
 
-/** `machine.*`: stand-still, metrics, activity. */
+/** `machine.*`: garbage, metrics, activity. */
 export type MachineService = ReturnType<typeof createMachineService>;
 
 /** Looks after the machine as a whole. */
 export function createMachineService(options: MachineServiceOptions) {
-  const { machine, spawner, exec, pty } = options;
+  const { machine, exec, pty } = options;
   const activity = { lastRequestMs: Date.now(), channels: 0 };
   return {
     /** The server counts channels and marks requests here. */
     activity,
 
-    async freeze({ sync }: { sync: boolean }): Promise<void> {
-      if (sync) await spawner.operate("sync");
-      collectGarbage();
-      await spawner.operate("freeze");
-    },
-    thaw: () => spawner.operate("thaw"),
+    collectGarbage,
 
     metrics(): GuestMetrics {
       const memory = memoryBytes(machine.root);

@@ -126,8 +126,7 @@ export function createRouter({ files, watch, exec, pty, git, search, ports, debu
       stop: os.languages.stop.handler(({ input }) => nothing(languages.stop(input.sessionId))),
     },
     machine: {
-      freeze: os.machine.freeze.handler(({ input }) => nothing(machine.freeze(input))),
-      thaw: os.machine.thaw.handler(() => nothing(machine.thaw())),
+      collectGarbage: os.machine.collectGarbage.handler(() => nothing(machine.collectGarbage())),
       metrics: os.machine.metrics.handler(() => machine.metrics()),
       activity: os.machine.activity.handler(() => machine.report()),
     },

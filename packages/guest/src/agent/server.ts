@@ -17,8 +17,8 @@ const channelBufferBytes = 1024 * 1024;
 /** A channel whose client does not answer within this is closed: its machine may have slept. */
 const pingMs = 30_000;
 
-/** Calls that stop the machine for everyone, or speak of what the host has begun. */
-const hostCalls = new Set(["/machine/freeze", "/machine/thaw", "/exec/adopt"]);
+/** Calls that hold the agent up for everyone, or speak of what the host has begun. */
+const hostCalls = new Set(["/machine/collectGarbage", "/exec/adopt"]);
 
 /** What the agent's server is made of. */
 export interface ServerOptions {

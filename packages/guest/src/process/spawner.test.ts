@@ -229,6 +229,23 @@ describe("the clock of an identity", () => {
   });
 });
 
+describe("a freeze", () => {
+  it("is answered with and without what is written being put on the disk before, and keeps no connection", async () => {
+    const sockets: Socket[] = [];
+    const spawner = createSpawner(() => {
+      const socket = connectAs(agent, agent.address.token);
+      sockets.push(socket);
+      return socket;
+    });
+    for (const sync of [true, false]) await spawner.freeze({ sync });
+    expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, true]);
+    const stop = AbortSignal.abort(new Error("no time left"));
+    await expect(spawner.freeze({ sync: false }, stop)).rejects.toThrow("no time left");
+    await spawner.thaw(Date.now);
+    spawner.close();
+  });
+});
+
 describe("a thaw", () => {
   it("asks what time it is when the client says that there will be an answer", async () => {
     for (const [records, questions] of [

@@ -107,9 +107,14 @@ export interface Spawner {
    * processes go on. The clock is off by half of a round trip at most, however long the machine took until then.
    */
   identify(identity: MachineIdentity, signal?: AbortSignal): Promise<void>;
+  /**
+   * For the instant of a snapshot user processes stand still, so that none of them runs after a restore before the machine
+   * has an identity, which lets them go on as {@link thaw} does. With `sync` what they wrote is put on the disk before,
+   * while they run.
+   */
+  freeze(options: { sync: boolean }, signal?: AbortSignal): Promise<void>;
   /** Lets user processes go on, and the clock catch up with the time that the machine stood still. */
   thaw(nowMs: () => number, signal?: AbortSignal): Promise<void>;
-  operate(operation: "freeze" | "thaw" | "sync" | "powerOff"): Promise<void>;
   /** Lets the idle connections go; processes that run are not touched. */
   close(): void;
 }
@@ -122,7 +127,6 @@ export function createSpawner(open: () => Socket): Spawner {
   // Each connection has a process of the spawner behind it, already in the user's namespaces.
   // Those that a process has ended on serve the next one: no connecting, no fork in its way.
   const idle: Socket[] = [];
-  let control: Socket | undefined;
   let isClosed = false;
   const take = () => idle.pop()?.ref() ?? open();
   const giveBack = (socket: Socket) => {
@@ -134,18 +138,6 @@ export function createSpawner(open: () => Socket): Spawner {
     };
     listen(socket, { error: forget, close: forget, data: () => socket.destroy() });
     socket.unref();
-  };
-
-  // Operations have a connection of their own, one after the other: a process takes its connection into the user's
-  // root, and from there they do not work.
-  let last: Promise<unknown> = Promise.resolve();
-  const operate = (name: string, type: number): Promise<void> => {
-    const work = last.then(() => {
-      if (control?.destroyed !== false) control = open();
-      return ask(control, name, encodeFrame(type));
-    });
-    last = work.catch(() => {});
-    return work;
   };
 
   return {
@@ -172,6 +164,17 @@ export function createSpawner(open: () => Socket): Spawner {
       // The first process finds a connection that is there already.
       giveBack(socket);
     },
+    async freeze({ sync }, signal) {
+      // One of its own: a process takes its connection into the user's root, and from there it does not work. Nor is one
+      // kept that would be in the snapshot.
+      const socket = open();
+      try {
+        if (sync) await ask(socket, "sync", encodeFrame(frame.sync), { signal });
+        await ask(socket, "freeze", encodeFrame(frame.freeze), { signal });
+      } finally {
+        socket.destroy();
+      }
+    },
     async thaw(nowMs, signal) {
       const payload = encodeRecords([["t", String(nanosecondsOf(nowMs()))]]);
       if (!payload) throw tooLong();
@@ -179,10 +182,8 @@ export function createSpawner(open: () => Socket): Spawner {
       await ask(socket, "thaw", encodeFrame(frame.thaw, payload), { nowMs, signal });
       giveBack(socket);
     },
-    operate: (operation) => operate(operation, frame[operation]),
     close() {
       isClosed = true;
-      control?.destroy();
       for (const socket of idle.splice(0)) socket.destroy();
     },
   };
