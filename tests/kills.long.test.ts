@@ -107,5 +107,6 @@ it(`after each of ${kills} kills everything is there and answers (SEED=${seed})`
   const { services } = platform.platform;
   const pids = Object.values(services).flatMap(({ pid }) => pid ?? []);
   const state = await readKernelState({ namePrefix: "dmtest", dataDir: join(platform.dataDir, "data"), pids });
-  expect(state.machineFolders).toHaveLength(workspaceCount);
+  // A moment that a machine went back to stays ready for a while.
+  expect(state.machineFolders.filter((name) => !name.startsWith("moment-"))).toHaveLength(workspaceCount);
 });
