@@ -88,8 +88,8 @@ it("goes on from the bucket on another host, with its processes, files and polic
   expect(there).toEqual(await decisions(platform.hostCall));
   expect(there).toMatchObject([true, false, false, false, false].map((isAllowed) => ({ isAllowed })));
   for (const url of ["https://registry.npmjs.org/", "http://192.0.2.7/"]) {
-    const { exitCode, stderr } = await elsewhere.exec(workspace.id, `curl -sS --max-time 20 ${url}`);
-    expect(exitCode, stderr).not.toBe(0);
+    const { exitCode, stderr } = await elsewhere.exec(workspace.id, `curl -fsS --max-time 20 ${url}`);
+    expect(exitCode, `${url}: ${stderr}`).not.toBe(0);
     expect(stderr).not.toContain("timed out");
   }
   const told = async () => {
