@@ -179,6 +179,8 @@ export async function showSourceControl(page: Page): Promise<void> {
 /** Types a message and commits what is staged. */
 export async function commitStaged(page: Page, message: string): Promise<void> {
   await showSourceControl(page);
+  // Before the page knows of them it would ask whether to commit everything.
+  await page.locator(".scm-view .resource-group", { hasText: "Staged Changes" }).waitFor();
   const input = page.locator(".scm-view .scm-editor .view-lines").first();
   await input.click();
   await page.keyboard.type(message);
