@@ -19,7 +19,8 @@ export async function commit(
   repository: Repository,
   options: CommitOptions = {},
 ): Promise<void> {
-  await repository.refresh();
+  // What is being staged is committed too, however soon after.
+  await repository.refreshSettled();
   if (!(await offerToSave(api, repository))) return;
   const { changes } = repository;
   if (changes.merge.length > 0) {

@@ -1,4 +1,4 @@
-import { DormouseError } from "@dormouse/base";
+import { DormouseError, KeyedLock } from "@dormouse/base";
 import type { GitStatus } from "@dormouse/contract";
 import type * as vscode from "vscode";
 import type { Channel } from "../channel/channel.ts";
@@ -50,6 +50,7 @@ export class Repository implements vscode.Disposable {
   readonly #options: RepositoryOptions;
   readonly #groups: Record<GroupId, vscode.SourceControlResourceGroup>;
   readonly #rows = new Map<string, ChangeRow>();
+  readonly #indexLock = new KeyedLock();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #refreshing: Promise<void> | undefined;
   #isStale = false;
@@ -109,6 +110,19 @@ export class Repository implements vscode.Disposable {
       },
       Math.max(settleMs, this.#lastDurationMs * pauseFactor),
     );
+  }
+
+  /** Changes the index after what was begun before has changed it; resolves when the view shows what is. */
+  changeIndex(work: () => Promise<void>): Promise<void> {
+    return this.#indexLock.run("index", async () => {
+      await work();
+      await this.refresh();
+    });
+  }
+
+  /** Looks when all that was begun before has changed the index; resolves when the view shows what is. */
+  refreshSettled(): Promise<void> {
+    return this.changeIndex(async () => {});
   }
 
   /** Looks now; resolves when the view shows what is. */

@@ -8,14 +8,16 @@ const pathsPerCall = 1_000;
 
 /** Puts changes into the index. Files with conflicts count as resolved by it. */
 export async function stage(channel: Channel, repository: Repository, changes: readonly Change[]): Promise<void> {
-  await inPortions(changes, (paths) => channel.guest.git.stage({ cwd: repository.cwd, paths }));
-  await repository.refresh();
+  await repository.changeIndex(() =>
+    inPortions(changes, (paths) => channel.guest.git.stage({ cwd: repository.cwd, paths })),
+  );
 }
 
 /** Takes changes out of the index; the files stay as they are. */
 export async function unstage(channel: Channel, repository: Repository, changes: readonly Change[]): Promise<void> {
-  await inPortions(changes, (paths) => channel.guest.git.unstage({ cwd: repository.cwd, paths }), true);
-  await repository.refresh();
+  await repository.changeIndex(() =>
+    inPortions(changes, (paths) => channel.guest.git.unstage({ cwd: repository.cwd, paths }), true),
+  );
 }
 
 /** Undoes changes after asking; untracked files are deleted for good. */
