@@ -103,8 +103,9 @@ export function createImageWriter(
 
   async function store(stored: StoredBytes): Promise<BlockRef> {
     const { sha256 } = stored;
-    const known = recent.find(sha256) ?? (await storing.get(sha256));
-    if (known) return known;
+    // Nothing is awaited between the look and the note: an equal block may be right behind.
+    const known = recent.find(sha256) ?? storing.get(sha256);
+    if (known) return await known;
     const appended = packs.append(stored);
     storing.set(sha256, appended);
     try {

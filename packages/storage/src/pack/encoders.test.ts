@@ -29,6 +29,13 @@ test("blocks are encoded as on this thread, in their order, and zeros are nothin
   }
 });
 
+test("nothing but zeros is nothing", async () => {
+  expect(await encodeBlocks(joined([Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)]), cipher)).toEqual([
+    undefined,
+    undefined,
+  ]);
+});
+
 test("what a thread that ends was to do fails, and the next one does what comes then", async () => {
   const broken = { ...cipher, key: { id: "short", bytes: Buffer.alloc(3) } };
   const block = randomBytes(random(2), blockBytes);
